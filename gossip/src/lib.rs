@@ -1,0 +1,2 @@
+//! Who is here, who owns what, and how peers talk: membership, ring, transport and identity.
+#![deny(missing_docs)]

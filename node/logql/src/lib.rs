@@ -1,0 +1,6 @@
+//! LogQL: lexer, parser, printer, log pipeline and evaluation.
+//!
+//! Pure: no runtime, no clock, no IO, and no other crate of ours. Whoever stores the lines hands them
+//! in; whoever asks gets an answer. See `ARCHITECTURE.md` for where each step of a query happens.
+
+pub mod ast;

@@ -1,0 +1,2 @@
+//! The `grapevine` binary.
+fn main() {}

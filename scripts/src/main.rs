@@ -1,0 +1,2 @@
+//! `cargo xtask`: the commands that developers and CI share.
+fn main() {}

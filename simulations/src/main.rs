@@ -1,0 +1,2 @@
+//! The command line of the simulation harness.
+fn main() {}

@@ -1,0 +1,5 @@
+//! What is kept: the head, the write-ahead log, packs of gzip blocks, the index, and the chunk store.
+#![deny(missing_docs)]
+
+pub mod entry;
+pub mod stream;
