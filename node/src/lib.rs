@@ -1,1 +1,6 @@
-//! What a node does.
+//! What a node does: takes logs in, keeps them, answers for them.
+//!
+//! One binary, every node the same. `ARCHITECTURE.md` follows a line and a query through these modules.
+
+pub mod env;
+pub mod exec;
