@@ -2,5 +2,7 @@
 //!
 //! One binary, every node the same. `ARCHITECTURE.md` follows a line and a query through these modules.
 
+pub mod api;
 pub mod env;
 pub mod exec;
+pub mod ingester;

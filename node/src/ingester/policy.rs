@@ -66,7 +66,8 @@ pub fn decide(limits: &FlushLimits, heads: &[HeadStats], wal_bytes: u64, newest_
 
     if let Some(extent) = sealed_extent(limits, heads) {
         for (n, head) in heads.iter().enumerate() {
-            let bytes = if extent == Extent::CompleteChunks { head.complete_bytes } else { head.sealed_bytes };
+            let bytes =
+                if extent == Extent::CompleteChunks { head.complete_bytes } else { head.sealed_bytes };
             if bytes > 0 {
                 want(n, extent);
             }
@@ -135,8 +136,13 @@ mod tests {
         wal_bytes_max: 5000,
         age_max: Duration::from_secs(60),
     };
-    const EMPTY: HeadStats =
-        HeadStats { open_bytes: 0, sealed_bytes: 0, complete_bytes: 0, age: Duration::ZERO, oldest_segment: 9 };
+    const EMPTY: HeadStats = HeadStats {
+        open_bytes: 0,
+        sealed_bytes: 0,
+        complete_bytes: 0,
+        age: Duration::ZERO,
+        oldest_segment: 9,
+    };
 
     fn check(heads: &[HeadStats], wal_bytes: u64, seal: &[usize], flush: &[(usize, Extent)]) {
         let want = Decision { seal: seal.to_vec(), flush: flush.to_vec() };

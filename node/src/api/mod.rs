@@ -1,0 +1,5 @@
+//! Loki's HTTP API.
+
+pub mod error;
+pub mod params;
+pub mod time;

@@ -1,0 +1,3 @@
+//! Takes entries in: the log, the heads, and what leaves them.
+
+pub mod policy;
