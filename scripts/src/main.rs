@@ -1,2 +1,40 @@
 //! `cargo xtask`: the commands that developers and CI share.
-fn main() {}
+
+mod check;
+mod run;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  check [--install]   format, lints, docs, tests, house rules; --install first fetches what the tests need
+  tools               fetch what the tests need: Debian packages, client libraries, an S3 server
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["check"] => check::check(),
+        ["check", "--install"] => tools::install().and_then(|()| check::check()),
+        ["tools"] => tools::install(),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
