@@ -6,3 +6,4 @@ pub mod api;
 pub mod env;
 pub mod exec;
 pub mod ingester;
+pub mod metrics;
