@@ -3,7 +3,9 @@
 //! One binary, every node the same. `ARCHITECTURE.md` follows a line and a query through these modules.
 
 pub mod api;
+pub mod cli;
 pub mod env;
 pub mod exec;
 pub mod ingester;
 pub mod metrics;
+pub mod tls;

@@ -1,0 +1,78 @@
+//! The command line: one binary that serves, asks, pushes and mends.
+
+pub mod client;
+pub mod exit;
+pub mod labels;
+pub mod output;
+pub mod pages;
+pub mod push;
+pub mod query;
+pub mod tail;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A log store for sites without a cloud: Loki's API, one binary, no coordinator.
+#[derive(Debug, Parser)]
+#[command(name = "grapevine", version, about, after_help = exit::HELP, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands that talk to a running node.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask for log lines or numbers with LogQL.
+    Query(query::QueryArgs),
+    /// Follow log lines as they arrive.
+    Tail(tail::TailArgs),
+    /// Send lines from files or standard input.
+    Push(push::PushArgs),
+    /// List label names, or the values of one label.
+    Labels(labels::LabelsArgs),
+    /// List the streams that match a selector.
+    Series(labels::SeriesArgs),
+}
+
+/// How a client command reaches a node.
+#[derive(Clone, Debug, Args)]
+pub struct ClientArgs {
+    /// The node's address.
+    #[arg(long, env = "GRAPEVINE_ADDR", value_name = "URL", default_value = "http://127.0.0.1:3100")]
+    pub addr: String,
+    /// The tenant, sent as X-Scope-OrgID.
+    #[arg(long, env = "GRAPEVINE_ORG_ID", value_name = "TENANT")]
+    pub org_id: Option<String>,
+}
+
+/// From when to when.
+#[derive(Clone, Debug, Args)]
+pub struct RangeArgs {
+    /// How far back from now, or from --to.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub since: String,
+    /// The start: RFC 3339, or seconds or nanoseconds since 1970.
+    #[arg(long, value_name = "TIME", conflicts_with = "since")]
+    pub from: Option<String>,
+    /// The end, exclusive; now if not given.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+}
+
+/// How lines are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Time, labels and line, as logcli prints them.
+    #[default]
+    Default,
+    /// The line alone.
+    Raw,
+    /// A JSON object a line.
+    Jsonl,
+}
+
+/// A file, or `-` for standard input.
+pub type Source = PathBuf;
