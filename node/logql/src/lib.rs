@@ -4,3 +4,14 @@
 //! in; whoever asks gets an answer. See `ARCHITECTURE.md` for where each step of a query happens.
 
 pub mod ast;
+mod binary;
+pub mod eval_error;
+mod evaluate;
+mod label_replace;
+pub mod limits;
+pub mod plan;
+pub mod range;
+pub mod series;
+mod vector;
+
+pub use evaluate::evaluate;

@@ -1,0 +1,269 @@
+//! The part of a plan that touches lines: one range aggregation, with all that could be moved into it.
+
+use std::collections::BTreeSet;
+
+use crate::ast::{
+    Grouping, LabelFilter, LabelFormat, LabelFormatSource, LogExpr, MatchOp, Matcher, RangeAggregation,
+    RangeOp, Stage, Unwrap, VectorAggregation, VectorOp,
+};
+use crate::range::{Steps, Windows};
+use crate::series::SeriesLabels;
+
+use super::PlanOptions;
+
+/// The label that says a stage failed.
+const ERROR: &str = "__error__";
+/// The label derived from a line's text, where it is not metadata already.
+const DETECTED_LEVEL: &str = "detected_level";
+
+/// One range aggregation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leaf {
+    /// Which streams.
+    pub selector: Vec<Matcher>,
+    /// What is done to their lines. Parsers whose labels nothing uses have been left out, as Loki leaves them
+    /// out: then a line that does not parse is no error either.
+    pub stages: Vec<Stage>,
+    /// The label that gives the values, and the filters behind it.
+    pub unwrap: Option<Unwrap>,
+    /// The function.
+    pub op: RangeOp,
+    /// The quantile of `quantile_over_time`.
+    pub parameter: Option<f64>,
+    /// Length of a window in ns.
+    pub interval: i64,
+    /// How far windows lie in the past, in ns; may be negative.
+    pub offset: i64,
+    /// Which labels tell series apart, the label unwrapped already left out where it does not.
+    pub by: SeriesBy,
+    /// The labels the stages must yield besides those they ask for themselves; none means all.
+    pub wanted: Option<BTreeSet<String>>,
+    /// Whether the lines' text matters: not even their length does where this is false. Timestamps answer
+    /// then, and metadata where a label that is used is not one of the stream's: see [`Self::uses`].
+    pub reads_text: bool,
+    /// Whether lines that failed a stage are counted like any other, since the query asks for `__error__`;
+    /// otherwise such a line is reported by
+    /// [`add_failure`](crate::range::Accumulator::add_failure).
+    pub keeps_errors: bool,
+    /// The labels that are looked at at all, by filters or to tell series apart; none means all. Only
+    /// meaningful where `reads_text` is false.
+    pub uses: Option<BTreeSet<String>>,
+}
+
+/// Which of a line's labels tell its series apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SeriesBy {
+    /// Those listed, and no other.
+    Only(BTreeSet<String>),
+    /// All but those listed.
+    Without(BTreeSet<String>),
+}
+
+impl SeriesBy {
+    fn of(grouping: &Grouping) -> Self {
+        let labels = grouping.labels.iter().cloned().collect();
+        if grouping.without { SeriesBy::Without(labels) } else { SeriesBy::Only(labels) }
+    }
+
+    /// Whether a label of this name stays.
+    pub fn keeps(&self, name: &str) -> bool {
+        match self {
+            SeriesBy::Only(labels) => labels.contains(name),
+            SeriesBy::Without(labels) => !labels.contains(name),
+        }
+    }
+
+    /// Whether all lines are one series.
+    pub fn is_one_series(&self) -> bool {
+        matches!(self, SeriesBy::Only(labels) if labels.is_empty())
+    }
+
+    fn leave_out(&mut self, name: &str) {
+        match self {
+            SeriesBy::Only(labels) => {
+                labels.remove(name);
+            }
+            SeriesBy::Without(labels) => {
+                labels.insert(name.to_owned());
+            }
+        }
+    }
+}
+
+/// Whether the vector aggregation right above a range aggregation can be done at the leaf: the samples of a
+/// group then form one series from the start.
+pub(super) fn takes_in(range: &RangeAggregation, outer: VectorOp) -> bool {
+    use RangeOp::{BytesOverTime, BytesRate, CountOverTime, MaxOverTime, MinOverTime, Rate, SumOverTime};
+    range.grouping.is_none()
+        && match outer {
+            VectorOp::Sum => {
+                matches!(range.op, Rate | CountOverTime | BytesRate | BytesOverTime | SumOverTime)
+            }
+            VectorOp::Min => range.op == MinOverTime,
+            VectorOp::Max => range.op == MaxOverTime,
+            _ => false,
+        }
+}
+
+impl Leaf {
+    /// `outer` is the vector aggregation above, if it [can be taken in](takes_in).
+    pub(super) fn new(
+        range: &RangeAggregation,
+        outer: Option<&VectorAggregation>,
+        options: PlanOptions,
+    ) -> Self {
+        let LogExpr { selector, stages } = range.range.log.clone();
+        let unwrap = range.range.unwrap.clone();
+        let by = series_by(range, outer);
+        let mut leaf = Leaf {
+            selector,
+            stages,
+            unwrap,
+            op: range.op,
+            parameter: range.parameter,
+            interval: range.range.interval,
+            offset: range.range.offset,
+            by,
+            wanted: None,
+            reads_text: true,
+            keeps_errors: false,
+            uses: None,
+        };
+        leaf.derive(outer, options);
+        leaf
+    }
+
+    /// Fills in what follows from the rest.
+    fn derive(&mut self, outer: Option<&VectorAggregation>, options: PlanOptions) {
+        let asked = self.labels_asked_for();
+        if let SeriesBy::Only(labels) = &self.by {
+            let unwrapped = self.unwrap.iter().map(|unwrap| unwrap.label.clone());
+            self.wanted = Some(labels.iter().cloned().chain(unwrapped).collect());
+            self.uses = Some(labels.union(&asked).cloned().collect());
+            // Loki knows of the grouping above only when it is a sum.
+            let known = outer.is_none_or(|outer| outer.op == VectorOp::Sum);
+            self.keeps_errors = known && (labels.contains(ERROR) || asked.contains(ERROR));
+            if labels.is_empty() && asked.is_empty() && self.unwrap.is_none() {
+                self.stages.retain(|stage| !is_parser(stage));
+            }
+        }
+        let may_use = |name| self.uses.as_ref().is_none_or(|uses| uses.contains(name));
+        self.reads_text = self.needs_value()
+            || self.stages.iter().any(stage_reads_text)
+            || (options.discover_levels && may_use(DETECTED_LEVEL));
+    }
+
+    /// Whether more than a line's being there counts.
+    fn needs_value(&self) -> bool {
+        self.unwrap.is_some()
+            || !matches!(self.op, RangeOp::Rate | RangeOp::CountOverTime | RangeOp::AbsentOverTime)
+    }
+
+    /// The labels that stages and the filters behind `unwrap` look at.
+    fn labels_asked_for(&self) -> BTreeSet<String> {
+        let mut asked = BTreeSet::new();
+        self.stages.iter().for_each(|stage| ask_stage(stage, &mut asked));
+        let filters = self.unwrap.iter().flat_map(|unwrap| &unwrap.filters);
+        filters.for_each(|filter| ask_filter(filter, &mut asked));
+        asked
+    }
+
+    /// The windows of this leaf for a query's evaluation times.
+    pub fn windows(&self, steps: &Steps) -> Windows {
+        Windows::new(steps, self.interval, self.offset)
+    }
+
+    /// The labels of `absent_over_time`'s series: those an equality matcher of the selector, and no other
+    /// matcher, fixes.
+    pub fn absent_labels(&self) -> Option<SeriesLabels> {
+        if self.op != RangeOp::AbsentOverTime {
+            return None;
+        }
+        let alone = |name: &str| self.selector.iter().filter(|other| other.name == name).count() == 1;
+        let fixed = self.selector.iter().filter(|m| m.op == MatchOp::Equal && !m.value.is_empty());
+        let labels = fixed.filter(|m| alone(&m.name)).map(|m| (m.name.as_str(), m.value.as_str()));
+        Some(labels.collect())
+    }
+}
+
+fn series_by(range: &RangeAggregation, outer: Option<&VectorAggregation>) -> SeriesBy {
+    if range.op == RangeOp::AbsentOverTime {
+        return SeriesBy::Only(BTreeSet::new());
+    }
+    let grouping = match (outer, &range.grouping) {
+        // A vector aggregation without grouping makes one series of all.
+        (Some(outer), _) => {
+            Some(outer.grouping.as_ref().map_or(SeriesBy::Only(BTreeSet::new()), SeriesBy::of))
+        }
+        (None, grouping) => grouping.as_ref().map(SeriesBy::of),
+    };
+    let mut by = grouping.unwrap_or(SeriesBy::Without(BTreeSet::new()));
+    let Some(unwrap) = &range.range.unwrap else { return by };
+    // The unwrapped label is the value, not part of the series' name, unless the grouping that Loki applies
+    // to the lines themselves names it: its own, or that of a sum above.
+    let named = matches!(by, SeriesBy::Only(_)) && outer.is_none_or(|outer| outer.op == VectorOp::Sum);
+    if !named {
+        by.leave_out(&unwrap.label);
+    }
+    by
+}
+
+/// Whether a stage only adds labels (`unpack` may change the line too; Loki leaves it out all the same).
+fn is_parser(stage: &Stage) -> bool {
+    matches!(
+        stage,
+        Stage::Json(_) | Stage::Logfmt { .. } | Stage::Pattern(_) | Stage::Regexp(_) | Stage::Unpack
+    )
+}
+
+fn stage_reads_text(stage: &Stage) -> bool {
+    match stage {
+        Stage::LabelFilter(_) | Stage::Drop(_) | Stage::Keep(_) => false,
+        Stage::LabelFormat(formats) => {
+            formats.iter().any(|format| matches!(format.source, LabelFormatSource::Template(_)))
+        }
+        _ => true,
+    }
+}
+
+fn ask_stage(stage: &Stage, asked: &mut BTreeSet<String>) {
+    match stage {
+        Stage::LabelFilter(filter) => ask_filter(filter, asked),
+        Stage::LineFormat(template) => ask_template(template, asked),
+        Stage::LabelFormat(formats) => formats.iter().for_each(|format| ask_format(format, asked)),
+        // What drop and keep look at decides only about that label.
+        _ => {}
+    }
+}
+
+fn ask_filter(filter: &LabelFilter, asked: &mut BTreeSet<String>) {
+    let name = match filter {
+        LabelFilter::Text(matcher) => &matcher.name,
+        LabelFilter::Number { name, .. }
+        | LabelFilter::Duration { name, .. }
+        | LabelFilter::Bytes { name, .. }
+        | LabelFilter::Ip { name, .. } => name,
+        LabelFilter::And(lhs, rhs) | LabelFilter::Or(lhs, rhs) => {
+            ask_filter(lhs, asked);
+            return ask_filter(rhs, asked);
+        }
+    };
+    asked.insert(name.clone());
+}
+
+fn ask_format(format: &LabelFormat, asked: &mut BTreeSet<String>) {
+    match &format.source {
+        LabelFormatSource::Rename(source) => {
+            asked.insert(source.clone());
+        }
+        LabelFormatSource::Template(template) => ask_template(template, asked),
+    }
+}
+
+/// Which fields a template uses takes a template parser; that it uses some (noted under the template's own
+/// text, which is no label's name) is all that is needed here, and whether `__error__` is among them.
+fn ask_template(template: &str, asked: &mut BTreeSet<String>) {
+    if template.contains("{{") {
+        asked.insert(if template.contains(ERROR) { ERROR.to_owned() } else { template.to_owned() });
+    }
+}

@@ -1,0 +1,546 @@
+//! Gathers what one leaf of a plan needs to know of the lines, and turns it into series.
+
+use std::collections::BTreeMap;
+
+use super::cell::{Bytes, Cell as _, Count, Placed};
+use super::cells::{Cells, Kind, with_cell};
+use super::windows::Windows;
+use crate::eval_error::EvalError;
+use crate::limits::EvalLimits;
+use crate::plan::Leaf;
+use crate::series::{SeriesLabels, StepMatrix, StepSeries, series_hash};
+
+/// Bytes reckoned for a series besides its labels' text and its pages.
+const SERIES_BYTES: usize = 200;
+/// Bytes reckoned for a label besides its text.
+const LABEL_BYTES: usize = 48;
+
+/// A series of one [`Accumulator`]; means nothing to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SeriesId(u32);
+
+/// Partial result of a leaf: what some of its lines amount to.
+///
+/// Accumulators of the same leaf and windows [`merge`](Self::merge) in any order and any grouping to the
+/// same result: one for each scanning thread, or each node.
+#[derive(Clone, Debug)]
+pub struct Accumulator {
+    kind: Kind,
+    absent: Option<SeriesLabels>,
+    windows: Windows,
+    limits: EvalLimits,
+    series: Vec<Entry>,
+    by_hash: BTreeMap<u64, Vec<u32>>,
+    /// Bytes held, as far as the limit is concerned.
+    bytes: usize,
+    origin: u64,
+    /// The elementary interval of the last sample: the next one is likely in it too.
+    recent: usize,
+    failure: Option<Failure>,
+}
+
+/// The earliest line that failed a stage, to be reported if nothing forbids.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Failure {
+    interval: usize,
+    series: String,
+    kind: String,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    labels: SeriesLabels,
+    hash: u64,
+    cells: Cells,
+}
+
+impl Accumulator {
+    /// An empty result of `leaf` over `windows`, which must be those of the leaf's interval and offset
+    /// ([`Leaf::windows`]).
+    pub fn new(leaf: &Leaf, windows: Windows, limits: EvalLimits) -> Self {
+        Accumulator {
+            kind: Kind::of(leaf),
+            absent: leaf.absent_labels(),
+            windows,
+            limits,
+            series: Vec::new(),
+            by_hash: BTreeMap::new(),
+            bytes: 0,
+            origin: 0,
+            recent: 0,
+            failure: None,
+        }
+    }
+
+    /// The windows, whose boundaries tell a scanner where to cut.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
+    /// How many series there are so far.
+    pub fn series_count(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Bytes of state, roughly.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Where the following samples come from: of equal timestamps the lower origin is the earlier line, and
+    /// of one origin the line added first. Only `first_over_time`, `last_over_time` and `rate_counter` care.
+    /// Give pieces that may hold the same timestamp different origins, in the order of their lines.
+    pub fn set_origin(&mut self, origin: u64) {
+        self.origin = origin;
+    }
+
+    /// The series of a label set, sorted by name, which has been reduced as [`Leaf::by`] says.
+    ///
+    /// # Errors
+    /// There would be more series or bytes than allowed.
+    pub fn series<'a>(
+        &mut self,
+        labels: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Result<SeriesId, EvalError> {
+        self.series_hashed(series_hash(labels.clone()), labels)
+    }
+
+    /// [`Self::series`] for whoever keeps the labels' [`series_hash`].
+    ///
+    /// # Errors
+    /// As [`Self::series`].
+    pub fn series_hashed<'a>(
+        &mut self,
+        hash: u64,
+        labels: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Result<SeriesId, EvalError> {
+        let found = self
+            .by_hash
+            .get(&hash)
+            .and_then(|ids| ids.iter().find(|&&id| self.series[id as usize].labels.is(labels.clone())));
+        match found {
+            Some(&id) => Ok(SeriesId(id)),
+            None => self.insert(hash, labels.collect()),
+        }
+    }
+
+    fn insert(&mut self, hash: u64, labels: SeriesLabels) -> Result<SeriesId, EvalError> {
+        let limit = self.limits.leaf_series_max;
+        let id = u32::try_from(self.series.len()).map_err(|_| EvalError::TooManyGroups { limit })?;
+        if self.series.len() >= limit {
+            return Err(EvalError::TooManyGroups { limit });
+        }
+        let text: usize =
+            labels.pairs().iter().map(|(name, value)| name.len() + value.len() + LABEL_BYTES).sum();
+        self.charge(text + SERIES_BYTES)?;
+        self.series.push(Entry { labels, hash, cells: self.kind.cells() });
+        self.by_hash.entry(hash).or_default().push(id);
+        Ok(SeriesId(id))
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), EvalError> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let limit = self.limits.leaf_bytes_max;
+        if self.bytes > limit { Err(EvalError::TooMuchState { limit }) } else { Ok(()) }
+    }
+
+    /// Adds a line at `ts` (Unix ns); one that is in no window is passed over. `value` is the unwrapped value,
+    /// the line's length for the functions of bytes, and not looked at for those that count lines.
+    ///
+    /// # Errors
+    /// There would be more bytes of state than allowed.
+    pub fn add(&mut self, series: SeriesId, ts: i64, value: f64) -> Result<(), EvalError> {
+        let Some(interval) = self.windows.interval_near(ts, self.recent) else { return Ok(()) };
+        self.recent = interval;
+        let sample = Placed { ts, origin: self.origin, value };
+        let grown = self.series[series.0 as usize].cells.add(interval, sample);
+        if grown > 0 { self.charge(grown) } else { Ok(()) }
+    }
+
+    /// Adds `lines` lines of an elementary interval at once, for `rate`, `count_over_time` and
+    /// `absent_over_time` without `unwrap`. An interval in no window is passed over.
+    ///
+    /// # Errors
+    /// There would be more bytes of state than allowed.
+    ///
+    /// # Panics
+    /// If the leaf's function needs more of a line than that it is there.
+    pub fn add_count(&mut self, series: SeriesId, interval: usize, lines: u64) -> Result<(), EvalError> {
+        if lines == 0 || !self.windows.is_covered(interval) {
+            return Ok(());
+        }
+        let Cells::Count(pages) = &mut self.series[series.0 as usize].cells else {
+            panic!("add_count is for functions that count lines");
+        };
+        let grown = with_cell(pages, interval, |cell| cell.merge(&Count(lines)));
+        self.charge(grown)
+    }
+
+    /// Adds `lines` lines of `bytes` bytes in all of an elementary interval at once, for `bytes_over_time` and
+    /// `bytes_rate`. An interval in no window is passed over.
+    ///
+    /// # Errors
+    /// There would be more bytes of state than allowed.
+    ///
+    /// # Panics
+    /// If the leaf's function does not count bytes.
+    pub fn add_bytes(
+        &mut self,
+        series: SeriesId,
+        interval: usize,
+        lines: u64,
+        bytes: u64,
+    ) -> Result<(), EvalError> {
+        if lines == 0 || !self.windows.is_covered(interval) {
+            return Ok(());
+        }
+        let Cells::Bytes(pages) = &mut self.series[series.0 as usize].cells else {
+            panic!("add_bytes is for functions that count bytes");
+        };
+        let grown = with_cell(pages, interval, |cell| cell.merge(&Bytes { lines, bytes }));
+        self.charge(grown)
+    }
+
+    /// Notes a line that failed a stage: a window that holds it has no answer, unless the leaf
+    /// [keeps errors](Leaf::keeps_errors) (then add it like any other). `kind` is its `__error__`, `labels`
+    /// all its labels, sorted, the error's own included.
+    pub fn add_failure<'a>(&mut self, ts: i64, kind: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+        let Some(interval) = self.windows.interval_near(ts, self.recent) else { return };
+        if self.failure.as_ref().is_some_and(|held| held.interval < interval) {
+            return;
+        }
+        let shown: Vec<String> = labels.map(|(name, value)| format!("{name}={value:?}")).collect();
+        let series = format!("{{{}}}", shown.join(", "));
+        self.note(Failure { interval, series, kind: kind.to_owned() });
+    }
+
+    fn note(&mut self, failure: Failure) {
+        if self.failure.as_ref().is_none_or(|held| failure < *held) {
+            self.failure = Some(failure);
+        }
+    }
+
+    /// Takes in another partial result of the same leaf and windows.
+    ///
+    /// # Errors
+    /// Together there are more series or bytes than allowed.
+    ///
+    /// # Panics
+    /// If the other's windows or function differ.
+    pub fn merge(&mut self, other: Accumulator) -> Result<(), EvalError> {
+        assert_eq!(self.windows, other.windows, "partial results of different windows do not merge");
+        other.failure.into_iter().for_each(|failure| self.note(failure));
+        for entry in other.series {
+            let pairs = entry.labels.pairs().iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let id = self.series_hashed(entry.hash, pairs)?;
+            let grown = self.series[id.0 as usize].cells.merge(&entry.cells);
+            self.charge(grown)?;
+        }
+        Ok(())
+    }
+
+    /// The series, sorted by labels, with a point for each step whose window holds a line.
+    ///
+    /// # Errors
+    /// A line that failed a stage is in a window.
+    pub fn finish(mut self) -> Result<StepMatrix, EvalError> {
+        if let Some(Failure { kind, series, .. }) = self.failure {
+            return Err(EvalError::Pipeline { kind, series });
+        }
+        let (kind, windows) = (self.kind, &self.windows);
+        if let Some(labels) = self.absent {
+            return Ok(absent(labels, windows, &mut self.series));
+        }
+        self.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let series = self.series.into_iter().filter_map(|mut entry| {
+            let points = entry.cells.points(kind, windows);
+            (!points.is_empty()).then_some(StepSeries { labels: entry.labels, points })
+        });
+        Ok(StepMatrix { series: series.collect() })
+    }
+}
+
+/// A 1 at each step whose window holds no line of any series.
+fn absent(labels: SeriesLabels, windows: &Windows, series: &mut [Entry]) -> StepMatrix {
+    let mut filled = vec![false; windows.spans().len()];
+    for entry in series {
+        let points = entry.cells.points(Kind::Count { per_second: false }, windows);
+        points.iter().for_each(|&(step, _)| filled[step as usize] = true);
+    }
+    let steps = filled.iter().zip(0u32..).filter(|(filled, _)| !**filled);
+    let points: Vec<_> = steps.map(|(_, step)| (step, 1.0)).collect();
+    let series = if points.is_empty() { Vec::new() } else { vec![StepSeries { labels, points }] };
+    StepMatrix { series }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
+    use proptest::test_runner::TestCaseError;
+
+    use super::Accumulator;
+    use crate::ast::{
+        Conversion, LogExpr, LogRange, MatchOp, Matcher, RangeAggregation, RangeOp, SampleExpr, Unwrap,
+    };
+    use crate::eval_error::EvalError;
+    use crate::limits::EvalLimits;
+    use crate::plan::{Leaf, MetricPlan, PlanOptions};
+    use crate::range::Steps;
+    use crate::series::StepMatrix;
+
+    /// A function, and whether it works on unwrapped values.
+    const FUNCTIONS: [(RangeOp, bool); 16] = [
+        (RangeOp::Rate, false),
+        (RangeOp::Rate, true),
+        (RangeOp::RateCounter, true),
+        (RangeOp::CountOverTime, false),
+        (RangeOp::BytesRate, false),
+        (RangeOp::BytesOverTime, false),
+        (RangeOp::SumOverTime, true),
+        (RangeOp::AvgOverTime, true),
+        (RangeOp::MinOverTime, true),
+        (RangeOp::MaxOverTime, true),
+        (RangeOp::StddevOverTime, true),
+        (RangeOp::StdvarOverTime, true),
+        (RangeOp::QuantileOverTime, true),
+        (RangeOp::FirstOverTime, true),
+        (RangeOp::LastOverTime, true),
+        (RangeOp::AbsentOverTime, false),
+    ];
+
+    const QUANTILE: f64 = 0.3;
+
+    fn leaf(op: RangeOp, unwrapped: bool, interval: i64, offset: i64) -> Leaf {
+        let app = Matcher { name: "app".to_owned(), op: MatchOp::Equal, value: "x".to_owned() };
+        let unwrap = Unwrap { label: "v".to_owned(), conversion: Conversion::None, filters: Vec::new() };
+        let range = LogRange {
+            log: LogExpr { selector: vec![app], stages: Vec::new() },
+            unwrap: unwrapped.then_some(unwrap),
+            interval,
+            offset,
+        };
+        let range = RangeAggregation { op, parameter: Some(QUANTILE), range, grouping: None };
+        let plan = MetricPlan::new(&SampleExpr::Range(range), PlanOptions::default()).unwrap();
+        plan.leaves.into_iter().next().unwrap()
+    }
+
+    /// A line: series 0 or 1, time, value; lines are told apart by their index, which is their origin.
+    type Line = (bool, i64, f64);
+
+    fn feed(accumulator: &mut Accumulator, lines: &[(u64, Line)]) {
+        for &(origin, (series, ts, value)) in lines {
+            let name = if series { "1" } else { "0" };
+            let series = accumulator.series([("s", name)].into_iter()).unwrap();
+            accumulator.set_origin(origin);
+            accumulator.add(series, ts, value).unwrap();
+        }
+    }
+
+    fn accumulate(leaf: &Leaf, steps: &Steps, lines: &[(u64, Line)]) -> Accumulator {
+        let mut accumulator = Accumulator::new(leaf, leaf.windows(steps), EvalLimits::DEFAULT);
+        feed(&mut accumulator, lines);
+        accumulator
+    }
+
+    fn close(a: f64, b: f64) -> bool {
+        a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1e-3)
+    }
+
+    fn check_same(found: &StepMatrix, expected: &StepMatrix) -> Result<(), TestCaseError> {
+        prop_assert_eq!(found.series.len(), expected.series.len());
+        for (found, expected) in found.series.iter().zip(&expected.series) {
+            prop_assert_eq!(&found.labels, &expected.labels);
+            prop_assert_eq!(found.points.len(), expected.points.len());
+            for (found, expected) in found.points.iter().zip(&expected.points) {
+                prop_assert!(
+                    found.0 == expected.0 && close(found.1, expected.1),
+                    "{:?} {:?}",
+                    found,
+                    expected
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The definition, read off Prometheus' documentation: one window, its values in order of time.
+    fn naive(op: RangeOp, unwrapped: bool, values: &[f64], seconds: f64) -> f64 {
+        let count = values.len() as f64;
+        let sum: f64 = values.iter().sum();
+        let variance = values.iter().map(|v| (v - sum / count).powi(2)).sum::<f64>() / count;
+        match op {
+            RangeOp::Rate if unwrapped => sum / seconds,
+            RangeOp::Rate => count / seconds,
+            RangeOp::CountOverTime => count,
+            RangeOp::BytesRate => sum / seconds,
+            RangeOp::BytesOverTime | RangeOp::SumOverTime => sum,
+            RangeOp::AvgOverTime => sum / count,
+            RangeOp::MinOverTime => values.iter().copied().fold(f64::INFINITY, f64::min),
+            RangeOp::MaxOverTime => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            RangeOp::StddevOverTime => variance.sqrt(),
+            RangeOp::StdvarOverTime => variance,
+            RangeOp::FirstOverTime => values[0],
+            RangeOp::LastOverTime => values[values.len() - 1],
+            RangeOp::QuantileOverTime => {
+                let mut sorted = values.to_vec();
+                sorted.sort_by(f64::total_cmp);
+                let rank = QUANTILE * (count - 1.0);
+                let upper = sorted[(rank.floor() as usize + 1).min(values.len() - 1)];
+                sorted[rank.floor() as usize] * (1.0 - rank.fract()) + upper * rank.fract()
+            }
+            RangeOp::AbsentOverTime | RangeOp::RateCounter => unreachable!("checked by tests of their own"),
+        }
+    }
+
+    fn lines() -> impl Strategy<Value = Vec<Line>> {
+        proptest::collection::vec((any::<bool>(), -20i64..120, (0u32..1_000).prop_map(f64::from)), 0..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn windows_agree_with_the_definition(
+            lines in lines(), function in 0usize..FUNCTIONS.len(), start in 0i64..50, length in 0i64..60,
+            step in 1i64..20, interval in 1i64..40, offset in -10i64..10,
+        ) {
+            let (op, unwrapped) = FUNCTIONS[function];
+            if matches!(op, RangeOp::AbsentOverTime | RangeOp::RateCounter) {
+                return Ok(());
+            }
+            let steps = Steps::range(start, start + length, step).unwrap();
+            let numbered: Vec<_> = (0..).zip(lines.iter().copied()).collect();
+            let found = accumulate(&leaf(op, unwrapped, interval, offset), &steps, &numbered).finish().unwrap();
+            for name in [false, true] {
+                let mut points = Vec::new();
+                for k in 0..steps.count() {
+                    let to = steps.time(k) - offset;
+                    let mut inside: Vec<_> =
+                        lines.iter().filter(|(s, ts, _)| *s == name && to - interval < *ts && *ts <= to).collect();
+                    inside.sort_by_key(|(_, ts, _)| *ts);
+                    let values: Vec<f64> = inside.iter().map(|(_, _, value)| *value).collect();
+                    if !values.is_empty() {
+                        points.push((k, naive(op, unwrapped, &values, interval as f64 / 1e9)));
+                    }
+                }
+                let series = found.series.iter().find(|s| s.labels.get("s") == if name { "1" } else { "0" });
+                let shown = series.map_or(&[][..], |series| &series.points);
+                prop_assert_eq!(shown.len(), points.len());
+                for (found, expected) in shown.iter().zip(&points) {
+                    prop_assert!(found.0 == expected.0 && close(found.1, expected.1), "{:?} {:?}", found, expected);
+                }
+            }
+        }
+
+        #[test]
+        fn pieces_merged_in_any_order_equal_the_whole(
+            lines in proptest::collection::vec((0usize..4, (any::<bool>(), 0i64..100, -50.0f64..50.0)), 0..60),
+            function in 0usize..FUNCTIONS.len(), order in Just(vec![0, 1, 2, 3]).prop_shuffle(),
+            nested in any::<bool>(), step in 1i64..20, interval in 1i64..40,
+        ) {
+            let (op, unwrapped) = FUNCTIONS[function];
+            let (leaf, steps) = (leaf(op, unwrapped, interval, 0), Steps::range(10, 90, step).unwrap());
+            let all: Vec<(u64, Line)> = (0..).zip(lines.iter().map(|(_, line)| *line)).collect();
+            let whole = accumulate(&leaf, &steps, &all).finish().unwrap();
+            let mut pieces: Vec<Accumulator> = order.iter().map(|&piece| {
+                let own = all.iter().zip(&lines).filter(|(_, (at, _))| *at == piece);
+                accumulate(&leaf, &steps, &own.map(|(line, _)| *line).collect::<Vec<_>>())
+            }).collect();
+            pieces.reverse();
+            let mut merged = pieces.remove(0);
+            if nested {
+                let last = pieces.pop().unwrap();
+                pieces.last_mut().unwrap().merge(last).unwrap();
+            }
+            pieces.into_iter().for_each(|piece| merged.merge(piece).unwrap());
+            check_same(&merged.finish().unwrap(), &whole)?;
+        }
+
+        #[test]
+        fn time_cut_into_pieces_equals_the_whole(
+            lines in lines(), function in 0usize..FUNCTIONS.len(), cut in 0u32..8, interval in 1i64..40,
+        ) {
+            let (op, unwrapped) = FUNCTIONS[function];
+            let leaf = leaf(op, unwrapped, interval, 0);
+            let numbered: Vec<_> = (0..).zip(lines).collect();
+            let whole = Steps::range(10, 90, 10).unwrap();
+            let early = Steps::range(10, whole.time(cut), 10).unwrap();
+            let late = Steps::range(whole.time(cut + 1), 90, 10).unwrap();
+            let finish = |steps: &Steps| accumulate(&leaf, steps, &numbered).finish().unwrap();
+            let mut joined = std::collections::BTreeMap::<_, Vec<(u32, f64)>>::new();
+            for (part, shift) in [(finish(&early), 0), (finish(&late), cut + 1)] {
+                for series in part.series {
+                    let points = series.points.into_iter().map(|(step, value)| (step + shift, value));
+                    joined.entry(series.labels).or_default().extend(points);
+                }
+            }
+            let series = joined.into_iter().map(|(labels, points)| crate::series::StepSeries { labels, points });
+            check_same(&StepMatrix { series: series.collect() }, &finish(&whole))?;
+        }
+
+        #[test]
+        fn counting_between_boundaries_equals_adding_each_line(
+            lines in lines(), bytes in any::<bool>(), step in 1i64..20, interval in 1i64..40,
+        ) {
+            let op = if bytes { RangeOp::BytesOverTime } else { RangeOp::Rate };
+            let (leaf, steps) = (leaf(op, false, interval, 0), Steps::range(10, 90, step).unwrap());
+            let numbered: Vec<_> = (0..).zip(lines.iter().copied()).collect();
+            let mut counted = Accumulator::new(&leaf, leaf.windows(&steps), EvalLimits::DEFAULT);
+            let edges = counted.windows().boundaries().to_vec();
+            for name in [false, true] {
+                let label = if name { "1" } else { "0" };
+                let series = counted.series([("s", label)].into_iter()).unwrap();
+                for (at, edge) in edges.windows(2).enumerate() {
+                    let inside = || lines.iter().filter(|l| l.0 == name && edge[0] < l.1 && l.1 <= edge[1]);
+                    let (count, size) = (inside().count() as u64, inside().map(|l| l.2).sum::<f64>());
+                    if bytes {
+                        counted.add_bytes(series, at, count, size as u64).unwrap();
+                    } else {
+                        counted.add_count(series, at, count).unwrap();
+                    }
+                }
+            }
+            check_same(&counted.finish().unwrap(), &accumulate(&leaf, &steps, &numbered).finish().unwrap())?;
+        }
+    }
+
+    #[test]
+    fn absence_is_one_wherever_no_line_is() {
+        let steps = Steps::range(10, 40, 10).unwrap();
+        let leaf = leaf(RangeOp::AbsentOverTime, false, 10, 0);
+        let found =
+            accumulate(&leaf, &steps, &[(0, (false, 15, 0.0)), (1, (true, 21, 0.0))]).finish().unwrap();
+        assert_eq!(found.series.len(), 1);
+        assert!(found.series[0].labels.is([("app", "x")].into_iter()));
+        assert_eq!(found.series[0].points, [(0, 1.0), (3, 1.0)]);
+    }
+
+    #[test]
+    fn a_failed_line_counts_only_inside_a_window() {
+        let leaf = leaf(RangeOp::CountOverTime, false, 10, 0);
+        let labels = || [("__error__", "JSONParserErr"), ("app", "x")].into_iter();
+        let mut outside = accumulate(&leaf, &Steps::instant(100), &[]);
+        outside.add_failure(90, "JSONParserErr", labels());
+        assert!(outside.clone().finish().is_ok());
+        let mut inside = accumulate(&leaf, &Steps::instant(100), &[]);
+        inside.add_failure(95, "JSONParserErr", labels());
+        outside.merge(inside).unwrap();
+        let error = outside.finish().unwrap_err();
+        assert!(error.is_client_error());
+        assert!(error.to_string().starts_with(
+            "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", app=\"x\"}'."
+        ));
+    }
+
+    #[test]
+    fn series_and_bytes_are_bounded() {
+        let leaf = leaf(RangeOp::QuantileOverTime, true, 10, 0);
+        let limits = EvalLimits { leaf_series_max: 1, leaf_bytes_max: 4_000, ..EvalLimits::DEFAULT };
+        let mut accumulator = Accumulator::new(&leaf, leaf.windows(&Steps::instant(100)), limits);
+        let series = accumulator.series([("s", "0")].into_iter()).unwrap();
+        assert_eq!(accumulator.series([("s", "0")].into_iter()), Ok(series));
+        assert_eq!(accumulator.series([("s", "1")].into_iter()), Err(EvalError::TooManyGroups { limit: 1 }));
+        let full = (0..1_000).find_map(|_| accumulator.add(series, 95, 1.0).err());
+        assert_eq!(full, Some(EvalError::TooMuchState { limit: 4_000 }));
+    }
+}
