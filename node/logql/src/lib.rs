@@ -6,9 +6,10 @@
 pub mod ast;
 mod binary;
 pub mod eval_error;
+pub mod eval_limits;
 mod evaluate;
 mod label_replace;
-pub mod limits;
+
 pub mod plan;
 pub mod range;
 pub mod series;

@@ -6,7 +6,7 @@ use super::cell::{Bytes, Cell as _, Count, Placed};
 use super::cells::{Cells, Kind, with_cell};
 use super::windows::Windows;
 use crate::eval_error::EvalError;
-use crate::limits::EvalLimits;
+use crate::eval_limits::EvalLimits;
 use crate::plan::Leaf;
 use crate::series::{SeriesLabels, StepMatrix, StepSeries, series_hash};
 
@@ -283,7 +283,7 @@ mod tests {
         Conversion, LogExpr, LogRange, MatchOp, Matcher, RangeAggregation, RangeOp, SampleExpr, Unwrap,
     };
     use crate::eval_error::EvalError;
-    use crate::limits::EvalLimits;
+    use crate::eval_limits::EvalLimits;
     use crate::plan::{Leaf, MetricPlan, PlanOptions};
     use crate::range::Steps;
     use crate::series::StepMatrix;
