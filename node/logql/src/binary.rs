@@ -84,3 +84,6 @@ impl Collector {
         StepMatrix { series: series.collect() }
     }
 }
+
+#[cfg(test)]
+mod tests;
