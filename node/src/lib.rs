@@ -8,4 +8,5 @@ pub mod env;
 pub mod exec;
 pub mod ingester;
 pub mod metrics;
+pub mod querier;
 pub mod tls;

@@ -1,0 +1,3 @@
+//! Answers queries: finds what may hold an answer, reads it, and merges.
+
+pub mod units;
