@@ -1,2 +1,5 @@
 //! Who is here, who owns what, and how peers talk: membership, ring, transport and identity.
 #![deny(missing_docs)]
+
+pub mod limits;
+pub mod ring;
