@@ -2,4 +2,5 @@
 
 pub mod error;
 pub mod params;
+pub mod respond;
 pub mod time;
