@@ -8,11 +8,20 @@ mod binary;
 pub mod eval_error;
 pub mod eval_limits;
 mod evaluate;
+pub mod ip;
 mod label_replace;
-
+pub mod labels;
+pub mod level;
+pub mod pattern;
+mod pending_template;
+pub mod pipeline;
 pub mod plan;
 pub mod range;
+pub mod re2;
 pub mod series;
+mod stage;
+pub mod unwrap;
+pub mod value;
 mod vector;
 
 pub use evaluate::evaluate;

@@ -1,0 +1,191 @@
+//! The level of a line, where its sender did not say: `detected_level`.
+//!
+//! Loki works it out when a line arrives and stores it; we work it out when somebody asks, from the same
+//! sources in the same order: a label of the stream, structured metadata, OpenTelemetry's severity number,
+//! and the line itself, as JSON, as logfmt, or by the first word that is a level.
+
+use std::str::FromStr;
+
+use crate::stage::{json_strings, logfmt_pairs};
+
+/// The name under which the level appears, as structured metadata.
+pub const LEVEL_LABEL: &str = "detected_level";
+/// Nothing says what level it is.
+pub const UNKNOWN: &str = "unknown";
+/// Where OpenTelemetry's senders put the severity.
+const SEVERITY_NUMBER: &str = "severity_number";
+/// Objects within objects in which a level is looked for.
+const JSON_DEPTH_MAX: usize = 2;
+
+/// Names of labels, metadata and fields that hold a level, in the order in which they are asked.
+const LEVEL_NAMES: [&str; 14] = [
+    "level",
+    "LEVEL",
+    "Level",
+    "log.level",
+    "severity",
+    "SEVERITY",
+    "Severity",
+    "SeverityText",
+    "lvl",
+    "LVL",
+    "Lvl",
+    "severity_text",
+    "Severity_Text",
+    "SEVERITY_TEXT",
+];
+
+/// Values of such a field, in any case, and the level they mean.
+const LEVEL_VALUES: [(&str, &str); 14] = [
+    ("trace", "trace"),
+    ("trc", "trace"),
+    ("debug", "debug"),
+    ("dbg", "debug"),
+    ("info", "info"),
+    ("inf", "info"),
+    ("information", "info"),
+    ("warn", "warn"),
+    ("wrn", "warn"),
+    ("warning", "warn"),
+    ("error", "error"),
+    ("err", "error"),
+    ("critical", "critical"),
+    ("fatal", "fatal"),
+];
+
+/// Words of a line that say its level.
+const LEVEL_WORDS: [(&str, &str); 9] = [
+    ("trace", "trace"),
+    ("debug", "debug"),
+    ("fatal", "fatal"),
+    ("critical", "critical"),
+    ("error", "error"),
+    ("err", "error"),
+    ("warning", "warn"),
+    ("warn", "warn"),
+    ("info", "info"),
+];
+
+/// The level of a line: one of `trace`, `debug`, `info`, `warn`, `error`, `critical`, `fatal`, `unknown`, or
+/// whatever else a label or the metadata calls it.
+pub fn detect<'a>(labels: &[(&str, &'a str)], metadata: &[(&str, &'a str)], line: &[u8]) -> &'a str {
+    let find =
+        |of: &[(&str, &'a str)], name: &str| of.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+    if let Some(level) = find(metadata, LEVEL_LABEL) {
+        return level;
+    }
+    for of in [labels, metadata] {
+        if let Some(level) = of_labels(of.iter().copied()) {
+            return level;
+        }
+    }
+    match find(metadata, SEVERITY_NUMBER) {
+        Some(number) if !number.is_empty() => of_severity(number),
+        _ => of_line(line),
+    }
+}
+
+/// The level that labels say.
+pub(crate) fn of_labels<'a, 'n>(labels: impl Iterator<Item = (&'n str, &'a str)>) -> Option<&'a str> {
+    let rank = |name: &str| LEVEL_NAMES.iter().position(|known| *known == name);
+    let known = labels.filter_map(|(name, value)| Some((rank(name)?, value)));
+    let (_, value) = known.filter(|(_, value)| !value.is_empty()).min_by_key(|(rank, _)| *rank)?;
+    Some(normal(value.as_bytes()).unwrap_or(value))
+}
+
+/// OpenTelemetry's severity numbers, four to a level; what is no number counts as `info`.
+fn of_severity(number: &str) -> &'static str {
+    match i64::from_str(number) {
+        Err(_) => "info",
+        Ok(1..=4) => "trace",
+        Ok(5..=8) => "debug",
+        Ok(9..=12) => "info",
+        Ok(13..=16) => "warn",
+        Ok(17..=20) => "error",
+        Ok(21..=24) => "fatal",
+        Ok(_) => UNKNOWN,
+    }
+}
+
+fn of_line(line: &[u8]) -> &'static str {
+    let trimmed = line.trim_ascii();
+    let mut level = None;
+    if trimmed.starts_with(b"{") && trimmed.ends_with(b"}") {
+        json_strings(trimmed, JSON_DEPTH_MAX, &mut |key, value| {
+            let names_level = LEVEL_NAMES.iter().any(|name| name.as_bytes() == key);
+            if names_level {
+                level = normal(value);
+            }
+            !names_level
+        });
+    } else if memchr::memchr(b'=', line).is_some() {
+        logfmt_pairs(line, &mut |key, value| {
+            let names_level = LEVEL_NAMES.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(key));
+            if names_level {
+                level = normal(value);
+            }
+            !names_level
+        });
+    }
+    level.unwrap_or_else(|| first_word(line))
+}
+
+fn normal(value: &[u8]) -> Option<&'static str> {
+    let known = LEVEL_VALUES.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(value));
+    known.map(|(_, level)| *level)
+}
+
+/// The level that the first word says that is one; words are runs of letters, digits and `_`.
+fn first_word(line: &[u8]) -> &'static str {
+    let words = line.split(|b| !(b.is_ascii_alphanumeric() || *b == b'_' || *b >= 0x80));
+    let mut levels = words.filter(|word| (3..=8).contains(&word.len())).filter_map(|word| {
+        let known = LEVEL_WORDS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
+        known.map(|(_, level)| *level)
+    });
+    levels.next().unwrap_or(UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(labels: &[(&str, &str)], metadata: &[(&str, &str)], line: &str, expected: &str) {
+        assert_eq!(detect(labels, metadata, line.as_bytes()), expected, "{labels:?} {metadata:?} {line:?}");
+    }
+
+    #[test]
+    fn labels_come_before_metadata_and_metadata_before_the_line() {
+        check(&[("level", "WRN")], &[("level", "info")], "error", "warn");
+        check(&[], &[("severity", "Information")], "error", "info");
+        check(&[("level", "notice")], &[], "error", "notice");
+        check(&[("level", "warn")], &[("detected_level", "mine")], "error", "mine");
+    }
+
+    #[test]
+    fn severity_numbers_are_ranges_of_four() {
+        for (number, level) in
+            [("1", "trace"), ("8", "debug"), ("9", "info"), ("24", "fatal"), ("0", "unknown"), ("x", "info")]
+        {
+            check(&[], &[("severity_number", number)], "error", level);
+        }
+    }
+
+    #[test]
+    fn lines_are_read_as_json_logfmt_or_words() {
+        for (line, level) in [
+            (r#"{"msg":"error","level":"debug"}"#, "debug"),
+            (r#"{"log":{"lvl":"FATAL"}}"#, "fatal"),
+            (r#"{"a":{"b":{"level":"fatal"}}}"#, "fatal"),
+            (r#"{"level":7,"msg":"an error"}"#, "error"),
+            ("LeVeL=wrn msg=error", "warn"),
+            ("level=odd msg=\"an error\"", "error"),
+            ("a=b info", "info"),
+            ("[WARNING] disk", "warn"),
+            ("no errors, informational", "unknown"),
+            ("fatal: error", "fatal"),
+            ("", "unknown"),
+        ] {
+            check(&[], &[], line, level);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `| json`: every string, number and boolean of an object, nested ones named `outer_inner`.
+
+use crate::labels::LineError;
+use crate::stage::extract::{Extract, Flow};
+use crate::stage::json_scan::{DEPTH_MAX, JsonError, Kind, Members, Value, unescape};
+use crate::stage::text::{label_name, push_lossy, push_name, push_spaced};
+
+/// Extracts the fields of a line. False if the line is to be dropped.
+pub(super) fn json(line: &[u8], extract: &mut Extract<'_>, scratch: &mut JsonScratch) -> bool {
+    scratch.name.clear();
+    let mut walk = Walk { extract, scratch };
+    match walk.object(line, 0) {
+        Ok(flow) => flow != Flow::Drop,
+        Err(error) => {
+            walk.extract.labels.set_error(LineError::Json, format_args!("{error}"));
+            true
+        }
+    }
+}
+
+/// Buffers kept from line to line.
+#[derive(Debug, Default)]
+pub(super) struct JsonScratch {
+    /// The names of the objects entered, joined by `_`.
+    name: String,
+    key: String,
+    unescaped: Vec<u8>,
+}
+
+struct Walk<'w, 'l> {
+    extract: &'w mut Extract<'l>,
+    scratch: &'w mut JsonScratch,
+}
+
+impl Walk<'_, '_> {
+    fn object(&mut self, data: &[u8], depth: usize) -> Result<Flow, JsonError> {
+        let mut members = Members::enter(data)?;
+        while let Some((key, value)) = members.next()? {
+            let flow = match value.kind {
+                Kind::Object => self.nested(key, value.raw, depth + 1)?,
+                Kind::Array | Kind::Null => Flow::Continue,
+                Kind::String | Kind::Number | Kind::Boolean => self.member(key, value),
+            };
+            if flow != Flow::Continue {
+                return Ok(flow);
+            }
+            members.advance()?;
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn nested(&mut self, key: &[u8], data: &[u8], depth: usize) -> Result<Flow, JsonError> {
+        let outer = self.scratch.name.len();
+        self.push(key);
+        let flow = if depth < DEPTH_MAX && self.extract.wants_below(&self.scratch.name) {
+            self.object(data, depth)
+        } else {
+            Ok(Flow::Continue)
+        };
+        self.scratch.name.truncate(outer);
+        flow
+    }
+
+    fn member(&mut self, key: &[u8], value: Value<'_>) -> Flow {
+        let outer = self.scratch.name.len();
+        if outer > 0 {
+            self.push(key);
+        }
+        let JsonScratch { name, key: buffer, unescaped } = &mut *self.scratch;
+        let label = if outer > 0 { name.as_str() } else { label_name(key, buffer) };
+        let flow = self.extract.add(label, |out| push_value(out, value, unescaped));
+        self.scratch.name.truncate(outer);
+        flow
+    }
+
+    fn push(&mut self, key: &[u8]) {
+        if !self.scratch.name.is_empty() {
+            self.scratch.name.push('_');
+        }
+        push_name(&mut self.scratch.name, key);
+    }
+}
+
+/// Appends a value's text: strings with escapes undone (and empty if that fails), anything else as it stands.
+pub(super) fn push_value(out: &mut String, value: Value<'_>, unescaped: &mut Vec<u8>) {
+    match value.kind {
+        Kind::Null => {}
+        Kind::Object | Kind::Number | Kind::Boolean => push_lossy(out, value.raw),
+        Kind::String | Kind::Array => push_string(out, value.raw, unescaped),
+    }
+}
+
+/// Appends a string with its escapes undone, or nothing if one is invalid.
+pub(super) fn push_string(out: &mut String, raw: &[u8], unescaped: &mut Vec<u8>) {
+    if memchr::memchr(b'\\', raw).is_none() {
+        return push_spaced(out, raw);
+    }
+    unescaped.clear();
+    if unescape(raw, unescaped).is_some() {
+        push_spaced(out, unescaped);
+    }
+}
+
+/// Hands the strings of an object and of the objects in it, so many levels deep, to `found` until that says
+/// stop. Damage ends the walk.
+pub(crate) fn json_strings(data: &[u8], depth: usize, found: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> bool {
+    let Ok(mut members) = Members::enter(data) else { return false };
+    while let Ok(Some((key, value))) = members.next() {
+        let goes_on = match value.kind {
+            Kind::String => found(key, value.raw),
+            Kind::Object if depth > 1 => json_strings(value.raw, depth - 1, found),
+            _ => true,
+        };
+        if !goes_on || members.advance().is_err() {
+            return goes_on;
+        }
+    }
+    true
+}
