@@ -2,5 +2,6 @@
 #![deny(missing_docs)]
 
 pub mod entry;
+pub mod index;
 pub mod stream;
 pub mod wal;

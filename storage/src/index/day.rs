@@ -1,0 +1,207 @@
+//! One day of the index: what may change it, each as one transaction.
+
+use std::path::Path;
+
+use super::IndexError;
+use super::calendar::Day;
+use super::chunks::{self, ChunkRecord};
+use super::env::{Env, Tables};
+use super::flushed::{self, FlushMark};
+use super::packs::{self, PackId, PackRecord, PackState, Place};
+use super::snapshot::Snapshot;
+use super::streams::{self, StreamRecord};
+use crate::stream::{Labels, StreamId};
+use crate::wal::WalId;
+
+const SCHEMA_KEY: &[u8] = b"schema";
+const INCOMPLETE_KEY: &[u8] = b"incomplete";
+/// Raised when tables or keys change. The index is a cache, so any other version is rebuilt, not migrated.
+const SCHEMA: &[u8] = &[1];
+
+/// A pack that is durable and is now to be found.
+#[derive(Clone, Debug)]
+pub struct NewPack {
+    /// Names it.
+    pub id: PackId,
+    /// What it is.
+    pub record: PackRecord,
+    /// What it holds.
+    pub streams: Vec<NewStream>,
+    /// What may leave the write-ahead log once this is committed.
+    pub marks: Vec<FlushMark>,
+}
+
+/// A stream of a new pack.
+#[derive(Clone, Debug)]
+pub struct NewStream {
+    /// Names it.
+    pub id: StreamId,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its chunks in that pack: at least one.
+    pub chunks: Vec<ChunkRecord>,
+}
+
+/// The index of one UTC day. Calls block: LMDB reads from disk, and a write syncs it.
+pub struct DayIndex {
+    day: Day,
+    env: Env,
+}
+
+impl DayIndex {
+    pub(super) fn open(day: Day, path: &Path, map_bytes: usize) -> Result<Self, IndexError> {
+        let env = Env::open(path, map_bytes)?;
+        env.write(|tables, txn| match tables.meta.get(txn, SCHEMA_KEY)? {
+            Some(SCHEMA) => Ok(()),
+            Some(other) => Err(IndexError::Corrupt {
+                what: "schema",
+                reason: format!("its version is `{other:?}`, not `{SCHEMA:?}`"),
+            }),
+            None => Ok(tables.meta.put(txn, SCHEMA_KEY, SCHEMA)?),
+        })?;
+        Ok(DayIndex { day, env })
+    }
+
+    /// Which day it is.
+    pub fn day(&self) -> Day {
+        self.day
+    }
+
+    /// Runs a function on one snapshot. It must not call this day's methods, and should not take long: what it
+    /// sees cannot be overwritten meanwhile, and the environment cannot grow.
+    pub fn read<R>(
+        &self,
+        read: impl FnOnce(&Snapshot<'_>) -> Result<R, IndexError>,
+    ) -> Result<R, IndexError> {
+        self.env.read(|tables, txn| read(&Snapshot { tables: *tables, txn }))
+    }
+
+    /// Makes a durable pack visible, with its streams, postings, chunks and flush marks. Doing it twice is the
+    /// same as once.
+    ///
+    /// # Errors
+    /// [`IndexError::Invalid`] when the parts contradict one another or the day. Nothing is written then.
+    pub fn add_pack(&self, pack: &NewPack) -> Result<(), IndexError> {
+        self.replace_packs(&[], pack)
+    }
+
+    /// Puts one pack in the place of others, as after a merge: no reader sees an entry twice or not at all.
+    pub fn replace_packs(&self, old: &[PackId], pack: &NewPack) -> Result<(), IndexError> {
+        self.validate(pack)?;
+        self.env.write(|tables, txn| {
+            add(tables, txn, pack)?;
+            for &id in old.iter().filter(|&&id| id != pack.id) {
+                packs::delete(tables, txn, id)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes packs that retention or a person has deleted, and the streams left without chunks. Returns how
+    /// many there were.
+    pub fn remove_packs(&self, ids: &[PackId]) -> Result<usize, IndexError> {
+        self.env.write(|tables, txn| {
+            let mut removed = 0;
+            for &id in ids {
+                removed += usize::from(packs::delete(tables, txn, id)?);
+            }
+            Ok(removed)
+        })
+    }
+
+    /// Notes that a pack is in the chunk store. Returns whether the pack is known.
+    pub fn mark_shipped(&self, id: PackId) -> Result<bool, IndexError> {
+        self.env.write(|tables, txn| {
+            let Some(mut record) = packs::get(tables.packs, txn, id)? else { return Ok(false) };
+            record.state = PackState::Shipped;
+            packs::put(tables.packs, txn, id, &record)?;
+            Ok(true)
+        })
+    }
+
+    /// Raises flush marks for entries that packs indexed before already cover.
+    pub fn raise_marks(&self, tenant: &str, marks: &[FlushMark]) -> Result<(), IndexError> {
+        self.env.write(|tables, txn| {
+            marks.iter().try_for_each(|mark| flushed::raise(tables.flushed, txn, tenant, mark))
+        })
+    }
+
+    /// Forgets the flush marks of logs that have no segment left. Returns how many there were.
+    pub fn keep_marks_of(&self, logs: &[WalId]) -> Result<usize, IndexError> {
+        self.env.write(|tables, txn| flushed::keep_only(tables.flushed, txn, logs))
+    }
+
+    /// Whether a rebuild was begun and not finished, so that packs may be missing.
+    pub fn is_incomplete(&self) -> Result<bool, IndexError> {
+        self.env.read(|tables, txn| Ok(tables.meta.get(txn, INCOMPLETE_KEY)?.is_some()))
+    }
+
+    /// Notes that packs may be missing, or that none is any more. Survives a restart.
+    pub fn set_incomplete(&self, incomplete: bool) -> Result<(), IndexError> {
+        self.env.write(|tables, txn| {
+            match incomplete {
+                true => tables.meta.put(txn, INCOMPLETE_KEY, &[])?,
+                false => drop(tables.meta.delete(txn, INCOMPLETE_KEY)?),
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn close(&self) {
+        self.env.close();
+    }
+
+    fn validate(&self, pack: &NewPack) -> Result<(), IndexError> {
+        let invalid = |reason| Err(IndexError::Invalid { pack: pack.id, reason });
+        let day = self.day.timestamps();
+        for stream in &pack.streams {
+            if stream.id != StreamId::of(&pack.record.tenant, &stream.labels) {
+                return invalid(format!("stream `{}` does not have labels {}", stream.id, stream.labels));
+            }
+            if stream.chunks.is_empty() {
+                return invalid(format!("stream `{}` has no chunk", stream.id));
+            }
+            for chunk in &stream.chunks {
+                if chunk.pack != pack.id {
+                    return invalid(format!("chunk `{}` belongs to pack `{}`", chunk.number, chunk.pack));
+                }
+                let in_order = chunk.first_ts <= chunk.last_ts;
+                if !in_order || !day.contains(&chunk.first_ts) || !day.contains(&chunk.last_ts) {
+                    let (first, last, day) = (chunk.first_ts, chunk.last_ts, self.day);
+                    return invalid(format!("times `{first}` to `{last}` are not within {day}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for DayIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DayIndex").field("day", &self.day).finish_non_exhaustive()
+    }
+}
+
+fn add(tables: &Tables, txn: &mut heed::RwTxn<'_>, pack: &NewPack) -> Result<(), IndexError> {
+    let tenant = &pack.record.tenant;
+    for stream in &pack.streams {
+        let NewStream { id, labels, chunks } = stream;
+        for chunk in chunks {
+            chunks::put(tables.chunks, txn, tenant, *id, chunk)?;
+            let place = Place { stream: *id, first_ts: chunk.first_ts, number: chunk.number };
+            packs::add_place(tables.contents, txn, pack.id, &place)?;
+        }
+        let first_ts = chunks.iter().map(|chunk| chunk.first_ts).min();
+        let last_ts = chunks.iter().map(|chunk| chunk.last_ts).max();
+        if let (Some(first_ts), Some(last_ts)) = (first_ts, last_ts) {
+            let record = StreamRecord { id: *id, labels: labels.clone(), first_ts, last_ts };
+            streams::put(tables, txn, tenant, &record)?;
+        }
+    }
+    let mut record = pack.record.clone();
+    if let Some(known) = packs::get(tables.packs, txn, pack.id)? {
+        record.state = record.state.max(known.state); // What was shipped stays shipped.
+    }
+    packs::put(tables.packs, txn, pack.id, &record)?;
+    pack.marks.iter().try_for_each(|mark| flushed::raise(tables.flushed, txn, tenant, mark))
+}
