@@ -3,5 +3,6 @@
 
 pub mod entry;
 pub mod index;
+pub mod pack;
 pub mod stream;
 pub mod wal;
