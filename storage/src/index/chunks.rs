@@ -49,6 +49,10 @@ pub struct ChunkRecord {
 pub struct BlockRecord {
     /// Bytes of its gzip member.
     pub member_bytes: u32,
+    /// Bytes of its text, inflated.
+    pub text_bytes: u32,
+    /// Bytes of its column.
+    pub column_bytes: u32,
     /// How many entries.
     pub entries: u32,
     /// Its smallest timestamp.
@@ -186,11 +190,12 @@ mod tests {
     proptest! {
         #[test]
         fn value_survives_a_round_trip(
-            last_ts: i64, numbers: [u64; 8], xor: u128, blocks in vec(any::<(u32, u32, i64, i64)>(), 0..7),
+            last_ts: i64, numbers: [u64; 8], xor: u128, blocks in vec(any::<([u32; 4], i64, i64)>(), 0..7),
         ) {
             let extent = |at: usize| Extent { offset: numbers[at], length: numbers[at + 1] };
-            let blocks = blocks.into_iter().map(|(member_bytes, entries, first_ts, last_ts)| BlockRecord {
-                member_bytes, entries, first_ts, last_ts,
+            let blocks = blocks.into_iter().map(|(counts, first_ts, last_ts)| {
+                let [member_bytes, text_bytes, column_bytes, entries] = counts;
+                BlockRecord { member_bytes, text_bytes, column_bytes, entries, first_ts, last_ts }
             });
             check(&ChunkValue {
                 last_ts, text: extent(0), blocks: blocks.collect(), columns: extent(2), filter: extent(4),
@@ -234,7 +239,14 @@ mod tests {
             first_ts,
             last_ts,
             text: Extent { offset: 1, length: 2 },
-            blocks: vec![BlockRecord { member_bytes: 1, entries: 2, first_ts, last_ts }],
+            blocks: vec![BlockRecord {
+                member_bytes: 1,
+                text_bytes: 5,
+                column_bytes: 3,
+                entries: 2,
+                first_ts,
+                last_ts,
+            }],
             columns: Extent { offset: 3, length: 4 },
             filter: Extent::default(),
             digest: Digest { count: 2, xor: 9 },

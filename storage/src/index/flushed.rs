@@ -7,21 +7,21 @@ use super::IndexError;
 use super::env::Table;
 use super::keys::Key;
 use crate::stream::StreamId;
-use crate::wal::{Sequence, WalId};
+use crate::wal::{Mark, Sequence, WalId};
 
-/// Everything this stream had (of this day) in the log up to and including `through` is in packs.
+/// Everything this stream had (of this day) in the log up to `through` is in packs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushMark {
     /// The log.
     pub wal_id: WalId,
     /// The stream.
     pub stream: StreamId,
-    /// The last record covered.
-    pub through: Sequence,
+    /// How far the log is covered.
+    pub through: Mark,
 }
 
-/// A version byte and the sequence, little-endian; fixed, as it is rewritten at each flush.
-const VALUE_BYTES: usize = 9;
+/// A version byte, the sequence as u64 and the entries as u32, little-endian; fixed, as it is rewritten at each flush.
+const VALUE_BYTES: usize = 13;
 const VERSION: u8 = 1;
 
 fn key(wal_id: WalId, tenant: &str, stream: StreamId) -> Result<Key, IndexError> {
@@ -29,31 +29,33 @@ fn key(wal_id: WalId, tenant: &str, stream: StreamId) -> Result<Key, IndexError>
     Ok(Key::new().bytes(&wal_id.0.to_be_bytes()).bytes(tenant.as_bytes()))
 }
 
-fn encode(through: Sequence) -> [u8; VALUE_BYTES] {
+fn encode(through: Mark) -> [u8; VALUE_BYTES] {
     let mut bytes = [VERSION; VALUE_BYTES];
-    bytes[1..].copy_from_slice(&through.0.to_le_bytes());
+    bytes[1..9].copy_from_slice(&through.sequence.0.to_le_bytes());
+    bytes[9..].copy_from_slice(&through.entries.to_le_bytes());
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<Sequence, IndexError> {
+fn decode(bytes: &[u8]) -> Result<Mark, IndexError> {
     match bytes.split_first() {
-        Some((&VERSION, sequence)) if bytes.len() == VALUE_BYTES => {
-            Ok(Sequence(u64::from_le_bytes(std::array::from_fn(|n| sequence[n]))))
+        Some((&VERSION, value)) if bytes.len() == VALUE_BYTES => {
+            let sequence = Sequence(u64::from_le_bytes(std::array::from_fn(|n| value[n])));
+            Ok(Mark { sequence, entries: u32::from_le_bytes(std::array::from_fn(|n| value[8 + n])) })
         }
         _ => Err(IndexError::Corrupt { what: "flush mark", reason: format!("it is `{bytes:02x?}`") }),
     }
 }
 
-/// The mark of a stream; [`Sequence::ZERO`] if it has none.
+/// The mark of a stream; the default, before every record, if it has none.
 pub(super) fn get(
     table: Table,
     txn: &RoTxn<'_>,
     wal_id: WalId,
     tenant: &str,
     stream: StreamId,
-) -> Result<Sequence, IndexError> {
+) -> Result<Mark, IndexError> {
     let value = table.get(txn, key(wal_id, tenant, stream)?.as_bytes())?;
-    value.map_or(Ok(Sequence::ZERO), decode)
+    value.map_or(Ok(Mark::default()), decode)
 }
 
 /// Raises a mark; a lower one changes nothing.
@@ -94,12 +96,13 @@ mod tests {
     use super::{FlushMark, VALUE_BYTES, VERSION, decode, encode, get, keep_only, raise};
     use crate::index::env::Env;
     use crate::stream::StreamId;
-    use crate::wal::{Sequence, WalId};
+    use crate::wal::{Mark, Sequence, WalId};
 
     proptest! {
         #[test]
-        fn value_survives_a_round_trip(sequence: u64) {
-            prop_assert_eq!(decode(&encode(Sequence(sequence))).unwrap(), Sequence(sequence));
+        fn value_survives_a_round_trip(sequence: u64, entries: u32) {
+            let mark = Mark { sequence: Sequence(sequence), entries };
+            prop_assert_eq!(decode(&encode(mark)).unwrap(), mark);
         }
 
         #[test]
@@ -112,18 +115,23 @@ mod tests {
     fn marks_rise_never_fall_and_belong_to_one_log_tenant_and_stream() {
         let dir = tempfile::tempdir().unwrap();
         let env = Env::open(dir.path(), 1 << 20).unwrap();
-        let mark = |through| FlushMark { wal_id: WalId(1), stream: StreamId(2), through: Sequence(through) };
-        for through in [5, 9, 7] {
-            env.write(|tables, txn| raise(tables.flushed, txn, "t", &mark(through))).unwrap();
+        let through = |sequence, entries| Mark { sequence: Sequence(sequence), entries };
+        for through in [through(5, 9), through(9, 2), through(9, 1), through(7, 7)] {
+            let mark = FlushMark { wal_id: WalId(1), stream: StreamId(2), through };
+            env.write(|tables, txn| raise(tables.flushed, txn, "t", &mark)).unwrap();
         }
         let read = |log, tenant, stream| {
-            env.read(|tables, txn| get(tables.flushed, txn, WalId(log), tenant, StreamId(stream))).unwrap().0
+            env.read(|tables, txn| get(tables.flushed, txn, WalId(log), tenant, StreamId(stream))).unwrap()
         };
-        assert_eq!([read(1, "t", 2), read(2, "t", 2), read(1, "u", 2), read(1, "t", 3)], [9, 0, 0, 0]);
+        let none = Mark::default();
+        assert_eq!(
+            [read(1, "t", 2), read(2, "t", 2), read(1, "u", 2), read(1, "t", 3)],
+            [through(9, 2), none, none, none]
+        );
 
         let kept = |logs: &[WalId]| env.write(|tables, txn| keep_only(tables.flushed, txn, logs)).unwrap();
         assert_eq!(kept(&[WalId(1)]), 0);
         assert_eq!(kept(&[WalId(3)]), 1);
-        assert_eq!(read(1, "t", 2), 0);
+        assert_eq!(read(1, "t", 2), none);
     }
 }

@@ -12,7 +12,7 @@
 //! chunks   | tenant, stream, first time, pack, no  | ChunkRecord
 //! packs    | pack                                  | PackRecord
 //! contents | pack                                  | stream, first time, no: many
-//! flushed  | wal id, tenant, stream                | through sequence
+//! flushed  | wal id, tenant, stream                | mark: sequence, entries
 //! ```
 //!
 //! `keys` says how keys are laid out, `codec` how values are. A read runs in a closure, on one snapshot of one

@@ -11,7 +11,7 @@ use super::packs::{self, PackId, PackRecord};
 use super::streams::{self, StreamRecord, StreamValue};
 use super::{IndexError, TimeRange, codec, flushed, postings};
 use crate::stream::StreamId;
-use crate::wal::{Sequence, WalId};
+use crate::wal::{Mark, WalId};
 
 /// One moment of a day's index.
 pub struct Snapshot<'t> {
@@ -117,8 +117,8 @@ impl Snapshot<'_> {
         Ok(all)
     }
 
-    /// Through which record of a log a stream is in packs; [`Sequence::ZERO`] if no flush has covered any.
-    pub fn flushed(&self, wal_id: WalId, tenant: &str, stream: StreamId) -> Result<Sequence, IndexError> {
+    /// How far into a log a stream is in packs; before every record if no flush has covered any.
+    pub fn flushed(&self, wal_id: WalId, tenant: &str, stream: StreamId) -> Result<Mark, IndexError> {
         flushed::get(self.tables.flushed, self.txn, wal_id, tenant, stream)
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::entry::Digest;
 use crate::stream::{Labels, StreamId};
-use crate::wal::{Sequence, WalId};
+use crate::wal::{Mark, Sequence, WalId};
 
 const DAY: Day = Day(20_780);
 const OPTIONS: IndexOptions = IndexOptions { map_bytes: 1 << 20 };
@@ -36,7 +36,14 @@ fn chunk(pack: u128, number: u32, first: i64, last: i64) -> ChunkRecord {
         first_ts: at(first),
         last_ts: at(last),
         text: Extent { offset: u64::from(number) * 100, length: 100 },
-        blocks: vec![BlockRecord { member_bytes: 100, entries: 3, first_ts: at(first), last_ts: at(last) }],
+        blocks: vec![BlockRecord {
+            member_bytes: 100,
+            text_bytes: 300,
+            column_bytes: 9,
+            entries: 3,
+            first_ts: at(first),
+            last_ts: at(last),
+        }],
         columns: Extent::default(),
         filter: Extent::default(),
         digest: Digest { count: 3, xor: 1 },
@@ -202,14 +209,15 @@ fn pack_and_its_marks_come_and_go_as_a_whole() {
     let sets = [labels(&[("a", "1")]), labels(&[("a", "2")])];
     let ids = sets.each_ref().map(|set| StreamId::of("t", set));
     let mut first = pack(1, "t", &sets, 0, 9);
-    first.marks = vec![FlushMark { wal_id: WalId(3), stream: ids[0], through: Sequence(7) }];
+    let through = Mark { sequence: Sequence(7), entries: 1 };
+    first.marks = vec![FlushMark { wal_id: WalId(3), stream: ids[0], through }];
     day.add_pack(&first).unwrap();
     day.add_pack(&first).unwrap();
     day.add_pack(&pack(2, "t", &sets[..1], 5, 9)).unwrap();
     let chunks = |stream| day.read(|day| day.chunks_of("t", stream, TimeRange::ALL)).unwrap();
     assert_eq!(chunks(ids[0]).iter().map(|chunk| chunk.pack.0).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(chunks(ids[1]), [chunk(1, 1, 0, 9)]);
-    assert_eq!(day.read(|day| day.flushed(WalId(3), "t", ids[0])).unwrap(), Sequence(7));
+    assert_eq!(day.read(|day| day.flushed(WalId(3), "t", ids[0])).unwrap(), through);
 
     assert_eq!(day.remove_packs(&[PackId(1), PackId(9)]).unwrap(), 1);
     assert_eq!(chunks(ids[0]), [chunk(2, 0, 5, 9)]);
@@ -217,7 +225,7 @@ fn pack_and_its_marks_come_and_go_as_a_whole() {
     assert_eq!(selected(&index, "t", &[Matcher::equal("a", "2")]), []);
     let values = day.read(|day| day.label_values("t", "a", &[], TimeRange::ALL, NO_LIMIT)).unwrap();
     assert_eq!(values, BTreeSet::from(["1".to_owned()]), "and so do its postings");
-    assert_eq!(day.read(|day| day.flushed(WalId(3), "t", ids[0])).unwrap(), Sequence(7), "marks stay");
+    assert_eq!(day.read(|day| day.flushed(WalId(3), "t", ids[0])).unwrap(), through, "marks stay");
 }
 
 #[test]

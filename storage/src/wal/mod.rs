@@ -58,6 +58,16 @@ impl Sequence {
     pub const ZERO: Sequence = Sequence(0);
 }
 
+/// How far a log is covered for one stream of one day: everything before the record `sequence`, and of that
+/// record the first `entries` of its push, counted over all its streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark {
+    /// The record.
+    pub sequence: Sequence,
+    /// How many entries of its push.
+    pub entries: u32,
+}
+
 /// Why the log could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
