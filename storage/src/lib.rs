@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod entry;
+pub mod head;
 pub mod index;
 pub mod pack;
 pub mod stream;

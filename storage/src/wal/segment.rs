@@ -25,7 +25,7 @@ pub struct SegmentNumber(pub u64);
 pub struct SegmentRef(Arc<SegmentNumber>);
 
 impl SegmentRef {
-    pub(super) fn new(number: SegmentNumber) -> Self {
+    pub(crate) fn new(number: SegmentNumber) -> Self {
         SegmentRef(Arc::new(number))
     }
 
@@ -36,7 +36,7 @@ impl SegmentRef {
 
     /// Whether this is the last reference. As one is needed to make another, a yes stays true while the
     /// caller keeps this one to itself.
-    pub(super) fn is_last(&mut self) -> bool {
+    pub(crate) fn is_last(&mut self) -> bool {
         Arc::get_mut(&mut self.0).is_some()
     }
 }

@@ -1,0 +1,505 @@
+//! The head of one stream on one day: what is acknowledged and not yet in a pack.
+//!
+//! Entries gather in an open block; a full block waits to be compressed; compressed blocks gather in chunks; a
+//! flush takes chunks out and lets go of them once they are in a pack. At every step a query can read all of it:
+//! a block is visible until the index has it. The chunk being built has a lock of its own, so that neither pushes
+//! nor queries wait for whoever compresses.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::entry::EntryRef;
+use crate::pack::{Append, BlockText, ChunkBuilder, SealedBlock, SealedChunk, Sealer};
+use crate::stream::{Labels, StreamId};
+use crate::wal::{Mark, SegmentNumber, SegmentRef, WalId};
+
+/// Marks of each log that entries came from: one, and more only after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage(Vec<(WalId, Mark)>);
+
+impl Coverage {
+    /// Moves the mark of a log forward, never back.
+    pub fn extend(&mut self, wal: WalId, mark: Mark) {
+        match self.0.iter_mut().find(|(id, _)| *id == wal) {
+            Some((_, held)) => *held = mark.max(*held),
+            None => self.0.push((wal, mark)),
+        }
+    }
+
+    /// Takes in what another covers.
+    pub fn merge(&mut self, other: &Coverage) {
+        other.0.iter().for_each(|(wal, mark)| self.extend(*wal, *mark));
+    }
+
+    /// Each log and how far it is covered.
+    pub fn iter(&self) -> impl Iterator<Item = (WalId, Mark)> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+/// Where blocks came from: what a flush of them covers and what may be forgotten after it.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    coverage: Coverage,
+    segments: Vec<SegmentRef>,
+    /// When the oldest entry arrived, on the caller's monotonic clock.
+    since: Option<Duration>,
+}
+
+impl Origin {
+    fn note(&mut self, wal: WalId, mark: Mark, segment: &SegmentRef, now: Duration) {
+        self.coverage.extend(wal, mark);
+        if self.segments.last().is_none_or(|last| last.number() != segment.number()) {
+            self.segments.push(segment.clone());
+        }
+        self.since.get_or_insert(now);
+    }
+
+    fn merge(&mut self, other: Origin) {
+        self.coverage.merge(&other.coverage);
+        for segment in other.segments {
+            if !self.segments.iter().any(|held| held.number() == segment.number()) {
+                self.segments.push(segment);
+            }
+        }
+        self.since = match (self.since, other.since) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+#[derive(Debug, Default)]
+struct FullBlock {
+    text: BlockText,
+    origin: Origin,
+}
+
+#[derive(Clone, Debug)]
+struct KeptChunk {
+    chunk: SealedChunk,
+    origin: Origin,
+}
+
+/// The head of one stream on one day.
+#[derive(Debug)]
+pub struct Head {
+    /// Whose stream it is.
+    pub tenant: Arc<str>,
+    /// The stream's labels.
+    pub labels: Labels,
+    /// The stream's id.
+    pub id: StreamId,
+    state: Mutex<State>,
+    /// The chunk being built. Locked for as long as a block is compressed, and always before `state`.
+    building: Mutex<ChunkBuilder>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: FullBlock,
+    /// Waiting for compression, the oldest first.
+    full: VecDeque<Arc<FullBlock>>,
+    /// What of the chunk being built is sealed already, for queries.
+    building_blocks: Vec<SealedBlock>,
+    building_origin: Origin,
+    chunks: Vec<KeptChunk>,
+    /// Taken by a flush that has not ended.
+    flushing: Vec<KeptChunk>,
+    /// Removed from the map of heads: entries must go to another.
+    retired: bool,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The entry is in the open block.
+    Taken,
+    /// The entry is in; a full block now waits to be sealed.
+    TakenAndFull,
+    /// No block can hold it.
+    TooLarge,
+    /// The head has been retired: look the stream up again.
+    Retired,
+}
+
+/// Where an appended entry comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The log.
+    pub wal: WalId,
+    /// The record and the entry, so that the mark covers this entry and all before it.
+    pub mark: Mark,
+    /// The record's segment.
+    pub segment: &'a SegmentRef,
+    /// Now, on the caller's monotonic clock.
+    pub now: Duration,
+}
+
+/// What a head holds, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadSize {
+    /// Text of blocks not compressed yet, bytes.
+    pub open_bytes: u64,
+    /// Compressed blocks, bytes; those being flushed not counted.
+    pub sealed_bytes: u64,
+    /// Of them, in chunks that are full.
+    pub complete_bytes: u64,
+    /// When the oldest entry that no flush has taken arrived.
+    pub since: Option<Duration>,
+    /// The oldest segment of the log that an entry lies in.
+    pub oldest_segment: Option<SegmentNumber>,
+}
+
+/// All of a head at one moment, for a query.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Sealed blocks, in order of arrival.
+    pub sealed: Vec<SealedBlock>,
+    /// Blocks not compressed yet, in order of time, the oldest arrival first.
+    pub open: Vec<BlockText>,
+}
+
+/// Chunks that a flush has taken out and must give back or let go.
+#[derive(Debug)]
+pub struct Flushing {
+    /// The chunks, in order of arrival; they may overlap in time.
+    pub chunks: Vec<SealedChunk>,
+    /// How far the log is covered once they are in a pack.
+    pub coverage: Coverage,
+}
+
+impl Head {
+    /// An empty head.
+    pub fn new(tenant: Arc<str>, labels: Labels, id: StreamId) -> Self {
+        Head { tenant, labels, id, state: Mutex::default(), building: Mutex::default() }
+    }
+
+    fn building(&self) -> MutexGuard<'_, ChunkBuilder> {
+        self.building.lock().expect("a panic while compressing ends the process")
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held ends the process: nothing half done is ever seen.
+        self.state.lock().expect("no one panics with a head's lock held")
+    }
+
+    /// Appends an entry.
+    pub fn append(&self, entry: &EntryRef<'_>, source: &Source<'_>) -> Appended {
+        let mut state = self.state();
+        if state.retired {
+            return Appended::Retired;
+        }
+        let mut sealed_one = false;
+        loop {
+            match state.open.text.append(entry) {
+                Append::Taken => break,
+                Append::TooLarge => return Appended::TooLarge,
+                Append::Full => {
+                    state.close_open();
+                    sealed_one = true;
+                }
+            }
+        }
+        state.open.origin.note(source.wal, source.mark, source.segment, source.now);
+        if sealed_one { Appended::TakenAndFull } else { Appended::Taken }
+    }
+
+    /// Closes the open block before it is full, for a sealer to take.
+    pub fn close_open(&self) {
+        self.state().close_open();
+    }
+
+    /// Compresses the blocks that wait, the oldest first, and holds up neither pushes nor queries meanwhile.
+    /// Waits while another thread does the same.
+    pub fn seal_waiting(&self, sealer: &mut Sealer) {
+        let mut building = self.building();
+        loop {
+            let Some(block) = self.state().full.front().cloned() else { return };
+            if !building.has_room_for(block.text.text_bytes()) {
+                self.state().complete(std::mem::take(&mut *building));
+            }
+            let sealed = sealer.seal(self.id, &block.text, &mut building);
+            let mut state = self.state();
+            state.full.pop_front();
+            state.building_blocks.extend(sealed);
+            state.building_origin.merge(block.origin.clone());
+            if !building.has_room_for(1) {
+                state.complete(std::mem::take(&mut *building));
+            }
+        }
+    }
+
+    /// Closes the chunk being built, if it holds anything: a flush wants it as it is.
+    pub fn complete_chunk(&self) {
+        let mut building = self.building();
+        self.state().complete(std::mem::take(&mut *building));
+    }
+
+    /// Takes out all chunks that are closed; none if there are none, or if a flush is under way.
+    pub fn begin_flush(&self) -> Option<Flushing> {
+        let mut state = self.state();
+        if state.chunks.is_empty() || !state.flushing.is_empty() {
+            return None;
+        }
+        state.flushing = std::mem::take(&mut state.chunks);
+        let mut coverage = Coverage::default();
+        state.flushing.iter().for_each(|kept| coverage.merge(&kept.origin.coverage));
+        let chunks = state.flushing.iter().map(|kept| kept.chunk.clone()).collect();
+        Some(Flushing { chunks, coverage })
+    }
+
+    /// Ends a flush: what was taken out is in a pack and indexed, and is let go; or it is not, and is kept for the
+    /// next attempt.
+    pub fn end_flush(&self, packed: bool) {
+        let mut state = self.state();
+        let mut flushing = std::mem::take(&mut state.flushing);
+        if !packed {
+            flushing.append(&mut state.chunks);
+            state.chunks = flushing;
+        }
+    }
+
+    /// Retires the head if it holds nothing; says whether it did. Entries then go to a new head.
+    pub fn retire_if_empty(&self) -> bool {
+        let mut state = self.state();
+        state.retired |= state.is_empty();
+        state.retired
+    }
+
+    /// What it holds.
+    pub fn size(&self) -> HeadSize {
+        let state = self.state();
+        let chunk_bytes = |kept: &KeptChunk| -> u64 { kept.chunk.blocks.iter().map(member_bytes).sum() };
+        let complete_bytes: u64 = state.chunks.iter().map(chunk_bytes).sum();
+        let building: u64 = state.building_blocks.iter().map(member_bytes).sum();
+        let waiting: usize = state.full.iter().map(|block| block.text.text_bytes()).sum();
+        let origins = || state.origins();
+        HeadSize {
+            open_bytes: (state.open.text.text_bytes() + waiting) as u64,
+            sealed_bytes: complete_bytes + building,
+            complete_bytes,
+            since: origins().filter_map(|origin| origin.since).min(),
+            oldest_segment: origins().flat_map(|o| &o.segments).map(SegmentRef::number).min(),
+        }
+    }
+
+    /// Everything that may hold entries of `[start, end]`, both inclusive.
+    pub fn snapshot(&self, start: i64, end: i64) -> Snapshot {
+        let state = self.state();
+        let overlaps = |first: i64, last: i64| first <= end && start <= last;
+        let chunks = state.flushing.iter().chain(&state.chunks);
+        let blocks = chunks.flat_map(|kept| &kept.chunk.blocks).chain(&state.building_blocks);
+        let sealed = blocks.filter(|b| overlaps(b.header().first, b.header().last)).cloned().collect();
+        let texts = state.full.iter().map(|block| &block.text).chain([&state.open.text]);
+        let open = texts.filter(|text| text.time_range().is_some_and(|(first, last)| overlaps(first, last)));
+        Snapshot { sealed, open: open.map(BlockText::to_settled).collect() }
+    }
+
+    /// The earliest and the latest timestamp of anything in it.
+    pub fn time_range(&self) -> Option<(i64, i64)> {
+        let state = self.state();
+        let chunks = state.flushing.iter().chain(&state.chunks);
+        let blocks = chunks.flat_map(|kept| &kept.chunk.blocks).chain(&state.building_blocks);
+        let sealed = blocks.map(|block| (block.header().first, block.header().last));
+        let texts = state.full.iter().map(|block| &block.text).chain([&state.open.text]);
+        sealed.chain(texts.filter_map(BlockText::time_range)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}
+
+impl State {
+    fn close_open(&mut self) {
+        if !self.open.text.is_empty() {
+            self.full.push_back(Arc::new(std::mem::take(&mut self.open)));
+        }
+    }
+
+    fn complete(&mut self, building: ChunkBuilder) {
+        self.building_blocks.clear();
+        let origin = std::mem::take(&mut self.building_origin);
+        if let Some(chunk) = building.finish() {
+            self.chunks.push(KeptChunk { chunk, origin });
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.open.text.is_empty()
+            && self.full.is_empty()
+            && self.building_blocks.is_empty()
+            && self.chunks.is_empty()
+            && self.flushing.is_empty()
+    }
+
+    /// Origins of what no flush has taken.
+    fn origins(&self) -> impl Iterator<Item = &Origin> {
+        let waiting = self.full.iter().map(|block| &block.origin);
+        let chunks = self.chunks.iter().map(|kept| &kept.origin);
+        waiting.chain(chunks).chain([&self.open.origin, &self.building_origin])
+    }
+}
+
+fn member_bytes(block: &SealedBlock) -> u64 {
+    block.member().len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Appended, Head, Snapshot, Source};
+    use crate::entry::EntryRef;
+    use crate::pack::limits::BLOCK_TEXT_BYTES;
+    use crate::pack::{BlockReader, BlockText, Level, Sealer, TextBuffer};
+    use crate::stream::{Labels, StreamId};
+    use crate::wal::{Mark, SegmentNumber, SegmentRef, Sequence, WalId};
+
+    const WAL: WalId = WalId(7);
+
+    fn head() -> Head {
+        let labels = Labels::new([("app", "a")]);
+        let id = StreamId::of("t", &labels);
+        Head::new("t".into(), labels, id)
+    }
+
+    fn mark(sequence: u64) -> Mark {
+        Mark { sequence: Sequence(sequence), entries: 1 }
+    }
+
+    fn append(head: &Head, timestamp: i64, line: &[u8]) -> Appended {
+        let segment = SegmentRef::new(SegmentNumber(timestamp as u64 / 10));
+        let now = Duration::from_secs(timestamp as u64);
+        let source = Source { wal: WAL, mark: mark(timestamp as u64), segment: &segment, now };
+        head.append(&EntryRef { timestamp, line, metadata: &[] }, &source)
+    }
+
+    /// Half a block: two of them fill one.
+    fn half(timestamp: i64) -> Vec<u8> {
+        let mut line = vec![b'x'; BLOCK_TEXT_BYTES / 2 - 100];
+        line.extend_from_slice(timestamp.to_string().as_bytes());
+        line
+    }
+
+    fn timestamps(snapshot: &Snapshot) -> Vec<i64> {
+        let mut found = Vec::new();
+        let (mut reader, mut text, mut stamps) = (BlockReader::new(), TextBuffer::default(), Vec::new());
+        for block in &snapshot.sealed {
+            let header = reader.inflate(block.member(), &mut text).unwrap();
+            reader.timestamps(&header, &block.column().unwrap(), &mut stamps).unwrap();
+            found.extend_from_slice(&stamps);
+        }
+        snapshot
+            .open
+            .iter()
+            .for_each(|block: &BlockText| block.for_each(|entry| found.push(entry.timestamp)));
+        found
+    }
+
+    fn all(head: &Head) -> Vec<i64> {
+        timestamps(&head.snapshot(i64::MIN, i64::MAX))
+    }
+
+    #[test]
+    fn every_entry_is_visible_at_every_step() {
+        let head = head();
+        let mut sealer = Sealer::new(Level::default());
+        let mut expected = Vec::new();
+        for timestamp in 0..40 {
+            assert!(append(&head, timestamp, &half(timestamp)) != Appended::Retired);
+            expected.push(timestamp);
+            assert_eq!(all(&head), expected, "open");
+            if timestamp % 3 == 0 {
+                head.seal_waiting(&mut sealer);
+                assert_eq!(all(&head), expected, "sealed");
+            }
+        }
+        head.close_open();
+        assert_eq!(all(&head), expected, "closed");
+        head.seal_waiting(&mut sealer);
+        head.complete_chunk();
+        assert_eq!(all(&head), expected, "complete");
+        let flushing = head.begin_flush().unwrap();
+        assert_eq!(flushing.chunks.len(), 4);
+        assert_eq!(all(&head), expected, "flushing");
+        head.end_flush(false);
+        assert_eq!(all(&head), expected, "given back");
+        assert_eq!(head.begin_flush().unwrap().chunks, flushing.chunks);
+        head.end_flush(true);
+        assert_eq!(all(&head), [0; 0], "let go");
+    }
+
+    #[test]
+    fn a_snapshot_holds_only_blocks_that_overlap_the_range() {
+        let head = head();
+        let mut sealer = Sealer::new(Level::default());
+        for timestamp in 0..5 {
+            append(&head, timestamp, &half(timestamp));
+        }
+        head.seal_waiting(&mut sealer);
+        assert_eq!(timestamps(&head.snapshot(3, 3)), [2, 3]);
+        assert_eq!(timestamps(&head.snapshot(4, 9)), [4]);
+        assert_eq!(head.time_range(), Some((0, 4)));
+    }
+
+    #[test]
+    fn a_flush_covers_what_it_takes_and_nothing_that_stays() {
+        let head = head();
+        let mut sealer = Sealer::new(Level::default());
+        for timestamp in 0..5 {
+            append(&head, timestamp, &half(timestamp));
+        }
+        head.seal_waiting(&mut sealer);
+        assert!(head.begin_flush().is_none(), "the chunk is not complete");
+        head.complete_chunk();
+        let flushing = head.begin_flush().unwrap();
+        assert_eq!(flushing.coverage.iter().collect::<Vec<_>>(), [(WAL, mark(3))]);
+        assert!(head.begin_flush().is_none(), "a flush is under way");
+        let size = head.size();
+        assert_eq!((size.sealed_bytes, size.since), (0, Some(Duration::from_secs(4))));
+        assert_eq!(size.oldest_segment, Some(SegmentNumber(0)));
+    }
+
+    #[test]
+    fn full_chunks_are_complete_without_being_asked() {
+        let head = head();
+        let mut sealer = Sealer::new(Level::default());
+        for timestamp in 0..13 {
+            append(&head, timestamp, &half(timestamp));
+        }
+        head.seal_waiting(&mut sealer);
+        let size = head.size();
+        assert!(size.complete_bytes > 0 && size.complete_bytes == size.sealed_bytes);
+        assert_eq!(head.begin_flush().unwrap().chunks.len(), 1);
+    }
+
+    #[test]
+    fn segments_are_released_when_a_flush_ends_and_not_before() {
+        let head = head();
+        let mut segment = SegmentRef::new(SegmentNumber(3));
+        let source = Source { wal: WAL, mark: mark(1), segment: &segment, now: Duration::ZERO };
+        let entry = EntryRef { timestamp: 1, line: b"a", metadata: &[] };
+        assert_eq!(head.append(&entry, &source), Appended::Taken);
+        head.close_open();
+        head.seal_waiting(&mut Sealer::new(Level::default()));
+        head.complete_chunk();
+        drop(head.begin_flush().unwrap());
+        assert!(!segment.is_last());
+        head.end_flush(true);
+        assert!(segment.is_last());
+    }
+
+    #[test]
+    fn only_an_empty_head_retires_and_then_takes_nothing() {
+        let head = head();
+        append(&head, 1, b"a");
+        assert!(!head.retire_if_empty());
+        head.close_open();
+        head.seal_waiting(&mut Sealer::new(Level::default()));
+        head.complete_chunk();
+        head.begin_flush();
+        assert!(!head.retire_if_empty(), "what is being flushed is still here");
+        head.end_flush(true);
+        assert!(head.retire_if_empty());
+        assert_eq!(append(&head, 2, b"b"), Appended::Retired);
+    }
+}
