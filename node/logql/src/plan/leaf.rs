@@ -3,18 +3,16 @@
 use std::collections::BTreeSet;
 
 use crate::ast::{
-    Grouping, LabelFilter, LabelFormat, LabelFormatSource, LogExpr, MatchOp, Matcher, RangeAggregation,
-    RangeOp, Stage, Unwrap, VectorAggregation, VectorOp,
+    Grouping, LabelFilter, LabelFormat, LabelFormatSource, LineFilter, LogExpr, MatchOp, Matcher,
+    RangeAggregation, RangeOp, Stage, Unwrap, VectorAggregation, VectorOp,
 };
+use crate::labels::ERROR_LABEL;
+use crate::level::LEVEL_LABEL;
+use crate::pipeline::{Wanted, split_leading};
 use crate::range::{Steps, Windows};
 use crate::series::SeriesLabels;
 
 use super::PlanOptions;
-
-/// The label that says a stage failed.
-const ERROR: &str = "__error__";
-/// The label derived from a line's text, where it is not metadata already.
-const DETECTED_LEVEL: &str = "detected_level";
 
 /// One range aggregation.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,17 +34,20 @@ pub struct Leaf {
     pub offset: i64,
     /// Which labels tell series apart, the label unwrapped already left out where it does not.
     pub by: SeriesBy,
-    /// The labels the stages must yield besides those they ask for themselves; none means all.
-    pub wanted: Option<BTreeSet<String>>,
-    /// Whether the lines' text matters: not even their length does where this is false. Timestamps answer
-    /// then, and metadata where a label that is used is not one of the stream's: see [`Self::uses`].
+    /// The labels the stages must yield besides those they ask for themselves.
+    pub wanted: Wanted,
+    /// Whether the lines' text matters: not even their length does where this is false.
     pub reads_text: bool,
+    /// Where the text matters at most to these line filters, which see it as it is stored: then nothing but
+    /// the number of lines that pass them between two window edges counts. None: it matters otherwise.
+    pub hit_filters: Option<Vec<LineFilter>>,
     /// Whether lines that failed a stage are counted like any other, since the query asks for `__error__`;
     /// otherwise such a line is reported by
     /// [`add_failure`](crate::range::Accumulator::add_failure).
     pub keeps_errors: bool,
     /// The labels that are looked at at all, by filters or to tell series apart; none means all. Only
-    /// meaningful where `reads_text` is false.
+    /// meaningful with `hit_filters`: where all are labels of a stream, all its lines are one series, see
+    /// [`Self::is_settled_by`].
     pub uses: Option<BTreeSet<String>>,
 }
 
@@ -124,8 +125,9 @@ impl Leaf {
             interval: range.range.interval,
             offset: range.range.offset,
             by,
-            wanted: None,
+            wanted: Wanted::All,
             reads_text: true,
+            hit_filters: None,
             keeps_errors: false,
             uses: None,
         };
@@ -137,20 +139,39 @@ impl Leaf {
     fn derive(&mut self, outer: Option<&VectorAggregation>, options: PlanOptions) {
         let asked = self.labels_asked_for();
         if let SeriesBy::Only(labels) = &self.by {
-            let unwrapped = self.unwrap.iter().map(|unwrap| unwrap.label.clone());
-            self.wanted = Some(labels.iter().cloned().chain(unwrapped).collect());
+            self.wanted = Wanted::Only(labels.union(&self.labels_unwrapped()).cloned().collect());
             self.uses = Some(labels.union(&asked).cloned().collect());
             // Loki knows of the grouping above only when it is a sum.
             let known = outer.is_none_or(|outer| outer.op == VectorOp::Sum);
-            self.keeps_errors = known && (labels.contains(ERROR) || asked.contains(ERROR));
-            if labels.is_empty() && asked.is_empty() && self.unwrap.is_none() {
+            self.keeps_errors = known && (labels.contains(ERROR_LABEL) || asked.contains(ERROR_LABEL));
+            if labels.is_empty() && asked.is_empty() {
                 self.stages.retain(|stage| !is_parser(stage));
             }
         }
-        let may_use = |name| self.uses.as_ref().is_none_or(|uses| uses.contains(name));
-        self.reads_text = self.needs_value()
-            || self.stages.iter().any(stage_reads_text)
-            || (options.discover_levels && may_use(DETECTED_LEVEL));
+        self.hit_filters = self.find_hit_filters(options);
+        self.reads_text = self.hit_filters.as_ref().is_none_or(|filters| !filters.is_empty());
+    }
+
+    fn find_hit_filters(&self, options: PlanOptions) -> Option<Vec<LineFilter>> {
+        let (filters, rest) = split_leading(&self.stages);
+        let reads = self.needs_value()
+            || rest.iter().any(stage_reads_text)
+            || (options.discover_levels && self.may_use(LEVEL_LABEL));
+        (!reads).then_some(filters)
+    }
+
+    fn may_use(&self, name: &str) -> bool {
+        match &self.uses {
+            Some(uses) => uses.contains(name),
+            None => self.by.keeps(name) || self.labels_asked_for().contains(name),
+        }
+    }
+
+    /// Whether the labels of a stream alone, without metadata, say which series its lines belong to and
+    /// which stages but [`hit_filters`](Self::hit_filters) they pass.
+    pub fn is_settled_by(&self, stream: &[(&str, &str)]) -> bool {
+        let known = |name: &String| stream.iter().any(|(label, _)| label == name);
+        self.hit_filters.is_some() && self.uses.as_ref().is_some_and(|uses| uses.iter().all(known))
     }
 
     /// Whether more than a line's being there counts.
@@ -159,12 +180,20 @@ impl Leaf {
             || !matches!(self.op, RangeOp::Rate | RangeOp::CountOverTime | RangeOp::AbsentOverTime)
     }
 
-    /// The labels that stages and the filters behind `unwrap` look at.
+    /// The labels that stages, `unwrap` and the filters behind it look at.
     fn labels_asked_for(&self) -> BTreeSet<String> {
-        let mut asked = BTreeSet::new();
+        let mut asked = self.labels_unwrapped();
         self.stages.iter().for_each(|stage| ask_stage(stage, &mut asked));
-        let filters = self.unwrap.iter().flat_map(|unwrap| &unwrap.filters);
-        filters.for_each(|filter| ask_filter(filter, &mut asked));
+        asked
+    }
+
+    /// The labels that `unwrap` and the filters behind it look at.
+    fn labels_unwrapped(&self) -> BTreeSet<String> {
+        let mut asked = BTreeSet::new();
+        if let Some(unwrap) = &self.unwrap {
+            asked.insert(unwrap.label.clone());
+            unwrap.filters.iter().for_each(|filter| ask_filter(filter, &mut asked));
+        }
         asked
     }
 
@@ -264,6 +293,10 @@ fn ask_format(format: &LabelFormat, asked: &mut BTreeSet<String>) {
 /// text, which is no label's name) is all that is needed here, and whether `__error__` is among them.
 fn ask_template(template: &str, asked: &mut BTreeSet<String>) {
     if template.contains("{{") {
-        asked.insert(if template.contains(ERROR) { ERROR.to_owned() } else { template.to_owned() });
+        asked.insert(if template.contains(ERROR_LABEL) {
+            ERROR_LABEL.to_owned()
+        } else {
+            template.to_owned()
+        });
     }
 }

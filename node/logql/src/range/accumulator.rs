@@ -144,6 +144,11 @@ impl Accumulator {
         if self.bytes > limit { Err(EvalError::TooMuchState { limit }) } else { Ok(()) }
     }
 
+    /// Whether some window holds a line of this timestamp (Unix ns).
+    pub fn wants(&self, ts: i64) -> bool {
+        self.windows.interval_near(ts, self.recent).is_some()
+    }
+
     /// Adds a line at `ts` (Unix ns); one that is in no window is passed over. `value` is the unwrapped value,
     /// the line's length for the functions of bytes, and not looked at for those that count lines.
     ///
