@@ -23,12 +23,12 @@ use crate::ip::IpPatternError;
 use crate::labels::{DUPLICATE_SUFFIX, ERROR_DETAILS_LABEL, ERROR_LABEL, LabelSet};
 use crate::level;
 use crate::pattern::PatternError;
-use crate::pending_template::{Template, TemplateError};
 use crate::re2::RegexError;
 pub use crate::stage::PathError;
 use crate::stage::extract::Needs;
 use crate::stage::label_filter::TextMatcher;
 use crate::stage::{Scratch, Step};
+use crate::template::{Template, TemplateError};
 
 /// A stage that cannot be compiled; the query is refused.
 #[derive(Debug, Error)]

@@ -2,10 +2,10 @@
 
 use crate::ast::{LabelFormat as Source, LabelFormatSource};
 use crate::labels::{ERROR_LABEL, LabelSet, LineError};
-use crate::pending_template::Template;
 use crate::pipeline::CompileError;
 use crate::stage::line_format::{LineContext, Times};
 use crate::stage::text::push_lossy;
+use crate::template::Template;
 
 /// A compiled `label_format`.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! `| line_format "{{.a}}"`: makes a new line out of the labels and the old line.
 
 use crate::labels::{ERROR_DETAILS_LABEL, ERROR_LABEL, LabelSet, LineError};
-use crate::pending_template::{Context, Template, TemplateError};
+use crate::template::{Context, Template, TemplateError};
 
 /// What a template of a stage sees.
 pub(super) struct LineContext<'c> {
