@@ -84,7 +84,7 @@ fn until<'v>(
     let mut value = Value::Nil;
     for arg in args {
         value = argument(exec, arg, Param::Any, dot)?;
-        if exec.is_true(&value) == stop {
+        if value.is_true(exec.context) == stop {
             return Ok(value);
         }
     }

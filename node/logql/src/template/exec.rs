@@ -123,7 +123,7 @@ impl<'v, 'o> Exec<'v, 'o> {
     fn conditional(&mut self, branch: &'v Branch, dot: &Value<'v>, rebinds: bool) -> Outcome<Flow> {
         let scope = self.variables.len();
         let value = self.pipe(&branch.pipe, dot)?;
-        let flow = if !self.is_true(&value) {
+        let flow = if !value.is_true(self.context) {
             self.list(&branch.otherwise, dot)
         } else if rebinds {
             self.list(&branch.body, &value)
@@ -132,21 +132,6 @@ impl<'v, 'o> Exec<'v, 'o> {
         };
         self.variables.truncate(scope);
         flow
-    }
-
-    /// Go's truth: not empty, not zero, not nil.
-    pub(super) fn is_true(&self, value: &Value<'v>) -> bool {
-        match value {
-            Value::Nil | Value::NilElement => false,
-            Value::Bool(value) => *value,
-            Value::Int(value, _) => *value != 0,
-            Value::Float(value) => *value != 0.0,
-            Value::Text(text) => !text.is_empty(),
-            Value::Labels => !self.context.labels().is_empty(),
-            Value::Map(map) => !map.is_empty(),
-            Value::List(list) => !list.is_empty(),
-            Value::Time(_) => true,
-        }
     }
 
     fn range(&mut self, branch: &'v Branch, dot: &Value<'v>) -> Outcome<Flow> {

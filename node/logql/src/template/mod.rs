@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 
 mod ast;
 mod call;
+mod date;
 mod exec;
 mod fields;
 mod functions;
@@ -27,6 +28,7 @@ mod runes;
 mod time;
 mod unquote;
 mod value;
+mod verb;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Prints values as Go's `fmt` does: the plain `%v`, and `Sprint` and `Sprintln` over several.
 
-use super::{Context, printf::Format, value::Value};
+use super::{Context, value::Value, verb::Format};
 
 /// `%v` without flags. `context` is asked only for the labels as a whole.
 pub(super) fn plain(out: &mut Vec<u8>, value: &Value<'_>, context: &dyn Context) {

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, rc::Rc};
 
-use super::time::Time;
+use super::{Context, time::Time};
 
 /// A value. Strings are bytes, as in Go, and borrow from the labels, the line or the template.
 #[derive(Debug, Clone)]
@@ -79,6 +79,21 @@ impl<'v> Value<'v> {
             Value::Map(_) => "map[string]interface {}",
             Value::List(_) => "[]interface {}",
             Value::Time(_) => "time.Time",
+        }
+    }
+
+    /// Go's truth: not empty, not zero, not nil.
+    pub(super) fn is_true(&self, context: &dyn Context) -> bool {
+        match self {
+            Value::Nil | Value::NilElement => false,
+            Value::Bool(truth) => *truth,
+            Value::Int(number, _) => *number != 0,
+            Value::Float(number) => *number != 0.0,
+            Value::Text(text) => !text.is_empty(),
+            Value::Labels => !context.labels().is_empty(),
+            Value::Map(map) => !map.is_empty(),
+            Value::List(list) => !list.is_empty(),
+            Value::Time(_) => true,
         }
     }
 

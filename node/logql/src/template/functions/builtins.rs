@@ -12,7 +12,7 @@ use crate::template::{
 pub(super) const FUNCTIONS: &[Function] = &[
     Function { run: Run::Until(false), ..variadic("and", &[Any], Any, |_, _| Ok(Value::Nil)) },
     Function { run: Run::Until(true), ..variadic("or", &[Any], Any, |_, _| Ok(Value::Nil)) },
-    function("not", &[Any], |env, args| Ok(Value::Bool(!is_true(env, args.any(0))))),
+    function("not", &[Any], |env, args| Ok(Value::Bool(!args.any(0).is_true(env.context)))),
     function("len", &[Any], |env, args| match args.any(0) {
         Value::Text(text) => Ok(Value::length_of(text.len())),
         Value::List(list) => Ok(Value::length_of(list.len())),
@@ -49,29 +49,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
         other => Err(format!("non-function of type {}", other.type_name())),
     }),
     variadic("default", &[Any], Any, |env, mut args| {
-        let empty = args.0.get(1).is_none_or(|given| is_empty(env, given));
+        let empty = args.0.get(1).is_none_or(|given| !given.is_true(env.context));
         Ok(args.0.swap_remove(usize::from(!empty)))
     }),
 ];
-
-/// Go's truth of a value.
-pub(super) fn is_true(env: &Env<'_>, value: &Value<'_>) -> bool {
-    match value {
-        Value::Nil | Value::NilElement => false,
-        Value::Bool(truth) => *truth,
-        Value::Int(number, _) => *number != 0,
-        Value::Float(number) => *number != 0.0,
-        Value::Text(text) => !text.is_empty(),
-        Value::Labels => !env.context.labels().is_empty(),
-        Value::Map(map) => !map.is_empty(),
-        Value::List(list) => !list.is_empty(),
-        Value::Time(_) => true,
-    }
-}
-
-fn is_empty(env: &Env<'_>, value: &Value<'_>) -> bool {
-    !is_true(env, value)
-}
 
 fn index<'v>(env: &Env<'v>, item: Value<'v>, key: &Value<'v>) -> Result<Value<'v>, String> {
     match &item {
@@ -101,10 +82,10 @@ fn map_key<'k>(key: &'k Value<'_>) -> Result<std::borrow::Cow<'k, str>, String> 
 
 /// An index below `length`.
 fn position(key: &Value<'_>, length: usize) -> Result<usize, String> {
-    bound(key, length)?
-        .checked_sub(0)
-        .filter(|at| *at < length)
-        .ok_or_else(|| format!("index out of range with length {length}"))
+    match bound(key, length)? {
+        at if at < length => Ok(at),
+        at => Err(format!("index out of range: {at}")),
+    }
 }
 
 /// A slice bound: at most `length`.

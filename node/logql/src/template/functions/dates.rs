@@ -2,7 +2,7 @@
 
 use super::{Args, Env, Function, function};
 use crate::template::{
-    layout,
+    date, layout,
     time::{Time, Zone},
     value::{
         IntType,
@@ -15,7 +15,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("__line__", &[], |env, _| Ok(Value::Text(env.context.line().into()))),
     function("__timestamp__", &[], |env, _| Ok(Value::Time(Time::from_nanos(env.context.timestamp())))),
     function("now", &[], |env, _| Ok(Value::Time(Time::from_nanos(env.context.now())))),
-    function("date", &[Text, Any], |env, args| date(env, &args)),
+    function("date", &[Text, Any], |env, args| formatted(env, &args)),
     function("toDate", &[Text, Text], |_, args| Ok(parsed(args.text(0), args.text(1), &Zone::Utc))),
     function("toDateInZone", &[Text, Text, Text], |_, args| {
         let zone = Zone::named(&String::from_utf8_lossy(args.text(1)));
@@ -30,7 +30,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 /// Formats a time, or seconds since the epoch; anything else counts as now.
-fn date<'v>(env: &Env<'v>, args: &Args<'v>) -> Result<Value<'v>, String> {
+fn formatted<'v>(env: &Env<'v>, args: &Args<'v>) -> Result<Value<'v>, String> {
     let time = match args.any(1) {
         Value::Time(time) => time.in_zone(Zone::Utc),
         Value::Int(seconds, IntType::Int | IntType::Int64) => Time::from_parts(*seconds, 0),
@@ -43,7 +43,7 @@ fn date<'v>(env: &Env<'v>, args: &Args<'v>) -> Result<Value<'v>, String> {
 
 /// A date by a layout; Go's zero time where it does not fit.
 fn parsed<'v>(layout: &[u8], text: &[u8], zone: &Zone) -> Value<'v> {
-    Value::Time(layout::parse(layout, text, zone).unwrap_or_else(Time::zero))
+    Value::Time(date::parse(layout, text, zone).unwrap_or_else(Time::zero))
 }
 
 /// The count of digits tells days, seconds, milliseconds, microseconds and nanoseconds apart.

@@ -7,8 +7,9 @@ use base64::{
 
 use super::{Function, check_size, function};
 use crate::template::{
-    printf, runes,
+    runes,
     value::{Param::Text, Value},
+    verb,
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -111,7 +112,7 @@ pub(super) fn js(text: &[u8]) -> Vec<u8> {
                 out.extend_from_slice(format!("\\u{:04X}", u32::from(c)).as_bytes());
             }
             // Go leaves DEL alone: only what is beyond ASCII is asked whether it prints.
-            c if c.is_ascii() || printf::is_printable(c) => out.extend_from_slice(&text[at..at + rune.width]),
+            c if c.is_ascii() || verb::is_printable(c) => out.extend_from_slice(&text[at..at + rune.width]),
             c => out.extend_from_slice(format!("\\u{:04X}", u32::from(c)).as_bytes()),
         }
     }
