@@ -98,7 +98,7 @@ fn evaluate<'v>(
     last: Option<Value<'v>>,
     param: impl Fn(usize) -> Param,
 ) -> Outcome<Vec<Value<'v>>> {
-    let mut values = Vec::with_capacity(args.len() + 1);
+    let mut values = Vec::with_capacity(args.len() + usize::from(last.is_some()));
     for (at, arg) in args.iter().enumerate() {
         values.push(argument(exec, arg, param(at), dot)?);
     }
