@@ -12,8 +12,9 @@ use std::borrow::Cow;
 
 use crate::ast::{BinaryOp, Conversion, RangeOp, VectorOp};
 use crate::parse::ParseError;
-use crate::quantity::{parse_bytes, parse_duration, parse_prometheus_duration};
+use crate::quantity::{parse_duration, parse_prometheus_duration};
 use crate::quote::unquote;
+use crate::value::parse_bytes;
 use cursor::Cursor;
 pub(crate) use token::{Flag, Keyword, Kind, Symbol, Token};
 
@@ -156,7 +157,7 @@ impl<'a> Lexer<'a> {
         });
         let text = self.cursor.since(start.offset);
         if self.cursor.offset() > end.offset()
-            && let Some(bytes) = parse_bytes(text)
+            && let Ok(bytes) = parse_bytes(text)
         {
             return Ok(start.forget_line().token(Kind::Bytes(bytes), ""));
         }

@@ -28,6 +28,7 @@ pub mod quantity;
 pub mod quote;
 pub mod range;
 pub mod re2;
+mod regex_words;
 pub mod selector;
 pub mod series;
 mod stage;

@@ -1,18 +1,14 @@
 //! Floats as Go reads and writes them.
 
-/// What `strconv.ParseFloat` answers, but for hexadecimal floats, which LogQL has no use for: the words of
-/// its error where it refuses.
+use crate::value::parse_number;
+
+/// The value of a number in a query, or what `strconv.ParseFloat` says of it.
 pub(crate) fn parse_float(text: &str) -> Result<f64, String> {
-    let refuse = |why: &str| Err(format!("strconv.ParseFloat: parsing \"{text}\": {why}"));
-    let digits = text.replace('_', "");
-    if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return refuse("invalid syntax");
-    }
-    match digits.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        Ok(_) => refuse("value out of range"),
-        Err(_) => refuse("invalid syntax"),
-    }
+    parse_number(text).map_err(|_| {
+        let is_too_large = text.replace('_', "").parse::<f64>().is_ok_and(f64::is_infinite);
+        let why = if is_too_large { "value out of range" } else { "invalid syntax" };
+        format!("strconv.ParseFloat: parsing \"{text}\": {why}")
+    })
 }
 
 /// `strconv.FormatFloat(value, 'f', -1, 64)`: as many digits as it takes, never an exponent.

@@ -15,9 +15,7 @@ mod error;
 mod expression;
 mod label_filter;
 mod labels;
-mod pattern_syntax;
 mod range;
-mod regex_check;
 mod selector;
 mod stage;
 
@@ -185,5 +183,7 @@ impl<'a> Parser<'a> {
 
 #[cfg(test)]
 mod exam;
+#[cfg(test)]
+mod soup;
 #[cfg(test)]
 mod tests;

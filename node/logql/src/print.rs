@@ -85,4 +85,6 @@ display! {
 }
 
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod tests;

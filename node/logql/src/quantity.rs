@@ -1,5 +1,5 @@
-//! Durations and sizes as text, in the two notations LogQL inherited: Prometheus' (`1w2d`, units descending) and
-//! Go's (`1.5h`), and the sizes of `go-humanize` (`1KiB`, `1.5MB`).
+//! Durations and sizes as a query writes them. LogQL inherited two notations for durations, Prometheus' (`1w2d`,
+//! units descending) and Go's (`1.5h`); [`value`](crate::value) reads the latter, and sizes, out of lines too.
 
 use std::fmt::Write as _;
 
@@ -87,96 +87,9 @@ fn split_while(text: &str, fits: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !fits(c)).unwrap_or(text.len()))
 }
 
-/// Reads a Go duration (`-1.5h`, `300ms`, `1h2m`), as `time.ParseDuration`. The result is nanoseconds.
-pub fn parse_go_duration(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = 0_u64;
-    while !rest.is_empty() {
-        let (part, tail) = go_duration_part(rest)?;
-        total = total.checked_add(part).filter(|&total| total <= 1 << 63)?;
-        rest = tail;
-    }
-    match (negative, i64::try_from(total)) {
-        (false, total) => total.ok(),
-        (true, Ok(total)) => Some(-total),
-        (true, Err(_)) => Some(i64::MIN),
-    }
-}
-
-/// One number with its unit, in nanoseconds, and what follows it.
-fn go_duration_part(text: &str) -> Option<(u64, &str)> {
-    let (whole, rest) = split_while(text, |c| c.is_ascii_digit());
-    let (fraction, rest) = match rest.strip_prefix('.') {
-        Some(rest) => split_while(rest, |c| c.is_ascii_digit()),
-        None => ("", rest),
-    };
-    if whole.is_empty() && fraction.is_empty() {
-        return None;
-    }
-    let (unit, rest) = split_while(rest, |c| c != '.' && !c.is_ascii_digit());
-    let unit: u64 = match unit {
-        "ns" => 1,
-        "us" | "µs" | "μs" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => return None,
-    };
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let part = whole.checked_mul(unit)?.checked_add(go_fraction(fraction, unit))?;
-    Some((part, rest))
-}
-
-/// Go gathers digits of the fraction while they fit in 63 bits, then multiplies as a float and cuts off.
-fn go_fraction(digits: &str, unit: u64) -> u64 {
-    let mut value = 0_u64;
-    let mut scale = 1_f64;
-    for digit in digits.bytes() {
-        match value.checked_mul(10).and_then(|v| v.checked_add(u64::from(digit - b'0'))) {
-            Some(next) if next <= 1 << 63 => value = next,
-            _ => break,
-        }
-        scale *= 10.0;
-    }
-    (value as f64 * (unit as f64 / scale)) as u64
-}
-
-/// Reads a duration in either notation, Prometheus' first. The result is nanoseconds.
+/// Reads a duration in either notation, Prometheus' first and then Go's. The result is nanoseconds.
 pub fn parse_duration(text: &str) -> Option<i64> {
-    parse_prometheus_duration(text).ok().or_else(|| parse_go_duration(text))
-}
-
-/// Reads a size (`1.5KB`, `2 MiB`, `7`), as `humanize.ParseBytes`: any case, powers of 1000 and, with `i`, of
-/// 1024; the `b` may be left out.
-pub fn parse_bytes(text: &str) -> Option<u64> {
-    let (number, unit) = split_while(text, |c| c.is_numeric() || c == '.' || c == ',');
-    let number: f64 = number.replace(',', "").parse().ok()?;
-    let unit = unit.trim().to_lowercase();
-    let unit = unit.strip_suffix('b').unwrap_or(&unit);
-    let factor = match unit {
-        "" => 1.0,
-        unit => {
-            let (base, letter) = match unit.strip_suffix('i') {
-                Some(letter) => (1024_f64, letter),
-                None => (1000_f64, unit),
-            };
-            let power = ["k", "m", "g", "t", "p", "e"].iter().position(|&known| known == letter)?;
-            base.powi(i32::try_from(power + 1).ok()?)
-        }
-    };
-    let bytes = number * factor;
-    (bytes < u64::MAX as f64).then_some(bytes as u64)
+    parse_prometheus_duration(text).ok().or_else(|| crate::value::parse_duration(text).ok())
 }
 
 /// Writes nanoseconds as Go does: `1h30m0s`, `1.5s`, `1µs`, `0s`.
@@ -246,7 +159,7 @@ pub fn format_bytes(bytes: u64) -> String {
 mod tests {
     use super::{
         HOUR, MILLISECOND, MINUTE, SECOND, format_bytes, format_go_duration, format_prometheus_duration,
-        parse_bytes, parse_duration, parse_go_duration, parse_prometheus_duration,
+        parse_duration, parse_prometheus_duration,
     };
 
     #[track_caller]
@@ -278,47 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn go_durations_take_fractions_and_signs() {
-        let cases = [
-            ("1.5h", Some(90 * MINUTE)),
-            ("-1h", Some(-HOUR)),
-            ("1h2m3.5s", Some(HOUR + 2 * MINUTE + 3500 * MILLISECOND)),
-            ("1us", Some(1_000)),
-            ("1µs", Some(1_000)),
-            (".5s", Some(500 * MILLISECOND)),
-            ("-0", Some(0)),
-            ("1d", None),
-            ("1", None),
-            ("-", None),
-            ("", None),
-            (".s", None),
-            ("9999999h", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse_go_duration(text), expected, "{text}");
-        }
+    fn either_notation_is_a_duration() {
         assert_eq!(parse_duration("1d"), Some(24 * HOUR));
-    }
-
-    #[test]
-    fn sizes_are_powers_of_a_thousand_unless_they_have_an_i() {
-        let cases = [
-            ("1B", Some(1)),
-            ("1KB", Some(1000)),
-            ("1KiB", Some(1024)),
-            ("1.5MB", Some(1_500_000)),
-            ("2GiB", Some(2 << 30)),
-            ("1K", Some(1000)),
-            ("1PB", Some(1_000_000_000_000_000)),
-            ("7", Some(7)),
-            ("1i", None),
-            ("1XB", None),
-            ("B", None),
-            ("99EB", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse_bytes(text), expected, "{text}");
-        }
+        assert_eq!(parse_duration("1.5h"), Some(90 * MINUTE));
+        assert_eq!(parse_duration("-1h"), Some(-HOUR));
+        assert_eq!(parse_duration("-1d"), None);
+        assert_eq!(parse_duration("1"), None);
     }
 
     #[test]

@@ -38,6 +38,9 @@ impl Parser<'_> {
         let expected: &[&str] = if before.is_some() { &["("] } else { &["(", "by", "without"] };
         self.expect_one_of(Symbol::OpenParen, expected)?;
         let (parameter, inner) = self.nested(Self::vector_arguments)?;
+        if !inner.is_sample() {
+            return Err(self.unexpected(&[]));
+        }
         self.expect_one_of(Symbol::CloseParen, &[])?;
         let grouping = if before.is_some() { before } else { self.grouping()? };
         let (parameter, fault) = match check::vector_parameter(op, parameter.as_deref(), grouping.as_ref()) {

@@ -1,11 +1,11 @@
 //! What Loki refuses although its grammar would take it.
 
-use std::collections::BTreeSet;
-
 use super::expression::Node;
-use super::{ParseError, Parsed, pattern_syntax, regex_check};
+use super::{ParseError, Parsed};
 use crate::ast::{Grouping, MatchOp, Matcher, RangeAggregation, RangeOp, SampleExpr, VectorOp};
 use crate::number::parse_float;
+use crate::pattern::{Pattern, PatternError};
+use crate::regex_words::{compile, compile_anchored};
 
 /// The text of Loki's refusal to read every stream there is.
 const NEEDS_A_MATCHER: &str = "queries require at least one regexp or equality matcher that does not have an \
@@ -19,9 +19,9 @@ fn refuse<T>(message: impl Into<String>) -> Parsed<T> {
 pub(super) fn matcher(matcher: &Matcher) -> Parsed<()> {
     match matcher.op {
         MatchOp::Equal | MatchOp::NotEqual => Ok(()),
-        MatchOp::Regex | MatchOp::NotRegex => match regex_check::compile_anchored(&matcher.value) {
+        MatchOp::Regex | MatchOp::NotRegex => match compile_anchored(&matcher.value) {
             Ok(_) => Ok(()),
-            Err(why) => refuse(why.to_string()),
+            Err(why) => refuse(why),
         },
     }
 }
@@ -36,8 +36,7 @@ pub fn requires_a_matcher(selector: &[Matcher]) -> Result<(), ParseError> {
 
 /// Whether a stream without the label satisfies the matcher.
 fn matches_absent(matcher: &Matcher) -> bool {
-    let matches_empty =
-        || regex_check::compile_anchored(&matcher.value).is_ok_and(|regex| regex.is_match(""));
+    let matches_empty = || compile_anchored(&matcher.value).is_ok_and(|regex| regex.is_match(b""));
     match matcher.op {
         MatchOp::Equal => matcher.value.is_empty(),
         MatchOp::NotEqual => !matcher.value.is_empty(),
@@ -48,11 +47,11 @@ fn matches_absent(matcher: &Matcher) -> bool {
 
 /// `| regexp "…"` must name what it captures.
 pub(super) fn regexp_stage(regex: &str) -> Parsed<()> {
-    let compiled = match regex_check::compile(regex) {
+    let compiled = match compile(regex) {
         Ok(compiled) => compiled,
         Err(why) => return refuse(format!("invalid regexp parser: {why}")),
     };
-    match compiled.capture_names().flatten().next() {
+    match compiled.group_names().find(|(_, name)| name.is_some()) {
         Some(_) => Ok(()),
         None => refuse("invalid regexp parser: at least one named capture must be supplied"),
     }
@@ -60,24 +59,18 @@ pub(super) fn regexp_stage(regex: &str) -> Parsed<()> {
 
 /// `| pattern "…"` must capture something, each name once, and no two captures may touch.
 pub(super) fn pattern_stage(pattern: &str) -> Parsed<()> {
-    let mut names = BTreeSet::new();
-    let mut after_capture = false;
-    for part in pattern_syntax::parts(pattern) {
-        let pattern_syntax::Part::Capture(name) = part else {
-            after_capture = false;
-            continue;
-        };
-        if after_capture {
-            return refuse("invalid pattern parser: found consecutive capture: invalid expression");
+    let why = match Pattern::parser(pattern) {
+        Ok(_) => return Ok(()),
+        Err(PatternError::NoCapture(_)) => "at least one capture is required".to_owned(),
+        Err(PatternError::ConsecutiveCaptures(_)) => {
+            "found consecutive capture: invalid expression".to_owned()
         }
-        if name != "_" && !names.insert(name) {
-            let message =
-                format!("invalid pattern parser: duplicate capture name ({name}): invalid expression");
-            return refuse(message);
+        Err(PatternError::DuplicateCapture { name, .. }) => {
+            format!("duplicate capture name ({name}): invalid expression")
         }
-        after_capture = true;
-    }
-    if names.is_empty() { refuse("invalid pattern parser: at least one capture is required") } else { Ok(()) }
+        Err(other @ PatternError::NamedCapture { .. }) => other.to_string(),
+    };
+    refuse(format!("invalid pattern parser: {why}"))
 }
 
 /// The number in `quantile_over_time(0.9, …)`, which must be there and nowhere else.
@@ -141,7 +134,7 @@ pub(super) fn vector_parameter(
 
 /// `label_replace` needs a regular expression, and series.
 pub(super) fn label_replace(regex: &str, inner: &Node) -> Parsed<()> {
-    if let Err(why) = regex_check::compile_anchored(regex) {
+    if let Err(why) = compile_anchored(regex) {
         return refuse(format!("invalid regex in label_replace: {why}"));
     }
     match inner {

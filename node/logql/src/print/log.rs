@@ -6,8 +6,9 @@ use crate::ast::{
     LogExpr, Matcher, Stage,
 };
 use crate::number::format_plain;
-use crate::quantity::{format_bytes, format_go_duration, parse_bytes};
+use crate::quantity::{format_bytes, format_go_duration};
 use crate::quote::push_quoted;
+use crate::value::parse_bytes;
 
 impl Printer {
     pub(super) fn log(&mut self, log: &LogExpr) {
@@ -141,7 +142,7 @@ impl Printer {
     fn size(&self, bytes: u64) -> String {
         let rounded = format_bytes(bytes);
         match self.style {
-            Style::Exact if parse_bytes(&rounded) != Some(bytes) => format!("{bytes}B"),
+            Style::Exact if parse_bytes(&rounded).ok() != Some(bytes) => format!("{bytes}B"),
             _ => rounded,
         }
     }

@@ -9,7 +9,7 @@ use crate::ast::{
     Unwrap, VectorAggregation,
 };
 use crate::number::format_general;
-use crate::quantity::format_prometheus_duration;
+use crate::quantity::{format_go_duration, format_prometheus_duration};
 use crate::quote::quote;
 
 /// The longest canonical text, in bytes, that stays on one line.
@@ -108,7 +108,12 @@ fn pretty_range(range: &LogRange, level: usize) -> String {
     }
     text.push_str(&format!(" [{}]", format_prometheus_duration(range.interval)));
     if range.offset != 0 {
-        text.push_str(&format!(" offset {}", format_prometheus_duration(range.offset)));
+        text.push_str(" offset ");
+        // Only Go's notation has a sign.
+        text.push_str(&match range.offset {
+            1.. => format_prometheus_duration(range.offset),
+            _ => format_go_duration(range.offset),
+        });
     }
     text
 }

@@ -28,6 +28,8 @@ impl Printer {
             Style::Exact if value.is_infinite() => {
                 format!("({}10 ^ 999)", if value < 0.0 { "-1 * " } else { "" })
             }
+            // `-0` would be read as a duration.
+            Style::Exact if value == 0.0 && value.is_sign_negative() => "-0.0".to_owned(),
             _ => format_general(value),
         };
         self.push(&text);
