@@ -178,7 +178,7 @@ impl<'t> Parser<'t> {
             if !found {
                 return Some(());
             }
-            let count = self.text[1..].iter().take(9).take_while(|b| b.is_ascii_digit()).count();
+            let count = self.text[1..].iter().take_while(|b| b.is_ascii_digit()).count();
             self.fields.nanos = nanos_of(&self.text[1..=count])?;
             self.text = &self.text[1 + count..];
             return Some(());

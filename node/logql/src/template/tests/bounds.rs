@@ -26,8 +26,13 @@ fn loops_recursion_and_growth_end() {
 fn the_deepest_source_that_parses_also_runs() {
     let nested = |levels: usize| {
         let parens = ("(".repeat(levels), ")".repeat(levels));
+        let calls = ("print (".repeat(levels), ")".repeat(levels));
         let blocks = ("{{if true}}".repeat(levels), "{{end}}".repeat(levels));
-        [format!("{{{{{}1{}}}}}", parens.0, parens.1), format!("{}x{}", blocks.0, blocks.1)]
+        [
+            format!("{{{{{}1{}}}}}", parens.0, parens.1),
+            format!("{{{{{}1{}}}}}", calls.0, calls.1),
+            format!("{}x{}", blocks.0, blocks.1),
+        ]
     };
     let deepest = usize::try_from(limits::NESTING_MAX).unwrap();
     for source in nested(deepest) {

@@ -306,6 +306,7 @@ fn dates_are_read_and_shown_by_gos_layouts() {
     );
     check("{{toDateInZone \"2006-01-02\" \"Bogus/Zone\" \"2024-03-05\" | unixEpochMillis}}", "1709596800000");
     check("{{toDateInZone \"2006-01-02\" \"Asia/Tokyo\" \"2024-03-05\" | date \"15:04\"}}", "15:00");
+    check("{{toDate \"05.999\" \"09.1234567891\"}}", "0000-01-01 00:00:09.123456789 +0000 UTC");
     for bad in ["2024-02-30", "2024-13-01", "x", "2024-3-5", "2024-03-05x", ""] {
         check(&format!("{{{{toDate \"2006-01-02\" \"{bad}\"}}}}"), "0001-01-01 00:00:00 +0000 UTC");
     }
