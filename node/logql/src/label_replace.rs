@@ -1,24 +1,23 @@
 //! `label_replace(v, dst, replacement, src, regex)`.
 
-use regex::Regex;
-
 use crate::plan::PlanError;
+use crate::re2::{Re2, RegexError, lossy};
 use crate::series::{SeriesLabels, StepMatrix};
 
 /// A compiled `label_replace` expression, fully anchored.
 #[derive(Debug)]
 pub(crate) struct Replacement {
-    regex: Regex,
+    regex: Re2,
 }
 
 impl Replacement {
     /// # Errors
     /// The expression does not compile.
     pub(crate) fn compile(regex: &str) -> Result<Self, PlanError> {
-        let compiled = Regex::new(&format!("^(?:{regex})$"));
-        compiled
-            .map(|regex| Replacement { regex })
-            .map_err(|error| PlanError::InvalidRegex { regex: regex.to_owned(), reason: error.to_string() })
+        let compiled = Re2::new(&format!("^(?:{regex})$"));
+        let invalid =
+            |error: RegexError| PlanError::InvalidRegex { regex: regex.to_owned(), reason: error.reason };
+        compiled.map(|regex| Replacement { regex }).map_err(invalid)
     }
 
     /// Sets `dst` of every series whose `src` matches to `replacement`, `$1` and `${name}` filled in; an empty
@@ -32,10 +31,10 @@ impl Replacement {
     }
 
     fn labels(&self, labels: &SeriesLabels, dst: &str, replacement: &str, src: &str) -> Option<SeriesLabels> {
-        let captures = self.regex.captures(labels.get(src))?;
-        let mut value = String::new();
-        captures.expand(replacement, &mut value);
-        Some(labels.with(dst, &value))
+        let captures = self.regex.regex().captures(labels.get(src).as_bytes())?;
+        let mut value = Vec::new();
+        captures.expand(replacement.as_bytes(), &mut value);
+        Some(labels.with(dst, &lossy(&value)))
     }
 }
 

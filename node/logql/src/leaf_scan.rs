@@ -151,3 +151,89 @@ fn series(
     known.insert(hash, series);
     Ok(series)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
+
+    use super::{Fate, LeafScan};
+    use crate::eval_limits::EvalLimits;
+    use crate::parse::parse;
+    use crate::pipeline::Options;
+    use crate::plan::{Leaf, Plan, PlanOptions};
+    use crate::range::{Accumulator, Steps};
+
+    const STREAM: [(&str, &str); 2] = [("app", "x"), ("n", "7")];
+
+    /// Queries whose lines the labels of [`STREAM`] settle.
+    const SETTLED: [&str; 8] = [
+        "sum(count_over_time({app=\"x\"}[20s]))",
+        "sum by (app) (count_over_time({app=\"x\"}[20s] offset 5s))",
+        "sum by (n) (rate({app=\"x\"} | n > 5 [20s]))",
+        "sum by (n) (rate({app=\"x\"} | n > 8 [20s]))",
+        "sum by (app) (rate({app=\"x\"} |= \"a\" [20s]))",
+        "sum by (app) (rate({app=\"x\"} |= \"a\" != \"b\" | drop n [20s]))",
+        "sum by (n) (rate({app=\"x\"} | app > 5 [20s]))",
+        "absent_over_time({app=\"x\"} |= \"a\" [20s])",
+    ];
+
+    fn leaf(query: &str) -> Leaf {
+        match Plan::new(&parse(query).unwrap(), PlanOptions::default()).unwrap() {
+            Plan::Metric(plan) => plan.leaves.into_iter().next().unwrap(),
+            Plan::Log(_) => panic!("`{query}` asks for lines"),
+        }
+    }
+
+    fn fate(query: &str) -> Fate {
+        let leaf = leaf(query);
+        let mut into = Accumulator::new(&leaf, leaf.windows(&Steps::instant(0)), EvalLimits::DEFAULT);
+        LeafScan::compile(&leaf).unwrap().settle(&STREAM, Options::default(), &mut into).unwrap()
+    }
+
+    #[test]
+    fn labels_of_a_stream_settle_what_they_can() {
+        assert!(matches!(fate(SETTLED[2]), Fate::Series(_)));
+        assert_eq!(fate(SETTLED[3]), Fate::Dropped);
+        // `app` is no number: every line is an error, and where it is must be told.
+        assert_eq!(fate(SETTLED[6]), Fate::Lines);
+        assert_eq!(fate("sum by (trace) (rate({app=\"x\"}[20s]))"), Fate::Lines);
+        assert_eq!(fate("sum by (app) (rate({app=\"x\"} | logfmt [20s]))"), Fate::Lines);
+        assert_eq!(fate("rate({app=\"x\"}[20s])"), Fate::Lines);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn a_settled_stream_counts_what_its_lines_would(
+            query in proptest::sample::select(SETTLED.to_vec()),
+            lines in proptest::collection::vec((0i64..100, any::<bool>(), any::<bool>()), 0..30),
+        ) {
+            const SECOND: i64 = 1_000_000_000;
+            let (leaf, steps) = (leaf(query), Steps::range(10 * SECOND, 90 * SECOND, 10 * SECOND).unwrap());
+            let scan = LeafScan::compile(&leaf).unwrap();
+            let new = || Accumulator::new(&leaf, leaf.windows(&steps), EvalLimits::DEFAULT);
+            let (mut one_by_one, mut settled) = (new(), new());
+            let fate = scan.settle(&STREAM, Options::default(), &mut settled).unwrap();
+            let filters = leaf.hit_filters.clone().unwrap();
+            let mut stream = scan.stream(&STREAM, Options::default());
+            for (second, a, b) in lines {
+                let (ts, line) = (second * SECOND, format!("{}{}", if a { "a" } else { "" }, if b { "b" } else { "" }));
+                stream.add(&mut one_by_one, ts, line.as_bytes(), &[("trace", "t")]).unwrap();
+                let hit = (filters.is_empty() || a) && (filters.len() < 2 || !b);
+                match (fate, settled.windows().interval_of(ts)) {
+                    (Fate::Series(series), Some(interval)) if hit => settled.add_count(series, interval, 1).unwrap(),
+                    (Fate::Lines, _) => {
+                        let mut line_by_line = scan.stream(&STREAM, Options::default());
+                        line_by_line.add(&mut settled, ts, line.as_bytes(), &[]).unwrap();
+                    }
+                    _ => {}
+                }
+            }
+            match (one_by_one.finish(), settled.finish()) {
+                (Ok(one_by_one), Ok(settled)) => prop_assert_eq!(one_by_one, settled),
+                (one_by_one, settled) => prop_assert_eq!(one_by_one.is_err(), settled.is_err()),
+            }
+        }
+    }
+}

@@ -221,8 +221,10 @@ impl Planner {
     fn binary(&mut self, binary: &Binary) -> Result<Node, PlanError> {
         let (lhs, rhs) = (self.node(&binary.lhs)?, self.node(&binary.rhs)?);
         let (op, return_bool) = (binary.op, binary.return_bool);
-        if let (true, Node::Literal(value), _) | (true, _, Node::Literal(value)) = (op.is_set(), &lhs, &rhs) {
-            return Err(PlanError::SetOfScalar { op: op.symbol(), literal: value.to_string() });
+        if let (true, Node::Literal(value), _) | (true, _, Node::Literal(value)) =
+            (op.is_set_operation(), &lhs, &rhs)
+        {
+            return Err(PlanError::SetOfScalar { op: op.as_str(), literal: value.to_string() });
         }
         Ok(match (lhs, rhs) {
             (Node::Literal(lhs), Node::Literal(rhs)) => Node::Literal(op.fold(lhs, rhs)),

@@ -271,7 +271,7 @@ proptest! {
             BinaryOp::Sub, BinaryOp::Greater, BinaryOp::And, BinaryOp::Or, BinaryOp::Unless,
         ]),
     ) {
-        if op.is_set() {
+        if op.is_set_operation() {
             matching.group = None;
         }
         let found = vectors(op, false, Some(&matching), lhs.clone(), rhs.clone(), STEPS);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{Leaf, MetricPlan, Node, SeriesBy};
-use crate::ast::{Grouping, VectorMatching};
+use crate::ast::{Grouping, LogExpr, VectorMatching};
 
 impl fmt::Display for MetricPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,18 +20,19 @@ impl Node {
             Node::Leaf(at) => writeln!(f, "leaf {at}")?,
             Node::Aggregate { op, parameter, grouping, .. } => {
                 let groups = grouping.as_ref().map(grouping_text).unwrap_or_default();
-                writeln!(f, "aggregate {op:?} k={parameter}{groups}")?;
+                let k = if *parameter > 0 { format!(" {parameter}") } else { String::new() };
+                writeln!(f, "{}{k}{groups}", op.as_str())?;
             }
             Node::Binary { op, return_bool, matching, .. } => {
                 let matching = matching.as_ref().map(matching_text).unwrap_or_default();
-                writeln!(f, "binary {}{}{matching}", op.symbol(), bool_text(*return_bool))?;
+                writeln!(f, "binary {}{}{matching}", op.as_str(), bool_text(*return_bool))?;
             }
             Node::Scalar { op, return_bool, scalar, scalar_left, .. } => {
                 let side = if *scalar_left { "left" } else { "right" };
                 writeln!(
                     f,
                     "binary {}{} scalar {scalar} on the {side}",
-                    op.symbol(),
+                    op.as_str(),
                     bool_text(*return_bool)
                 )?;
             }
@@ -73,10 +74,22 @@ impl fmt::Display for Leaf {
             SeriesBy::Only(labels) => format!("by ({})", joined(labels)),
             SeriesBy::Without(labels) => format!("without ({})", joined(labels)),
         };
-        let reads = if self.reads_text { "text" } else { "timestamps" };
-        writeln!(f, "{:?} {by} range {}ns offset {}ns reads {reads}", self.op, self.interval, self.offset)?;
-        writeln!(f, "  selector {:?}", self.selector)?;
-        self.stages.iter().try_for_each(|stage| writeln!(f, "  stage {stage:?}"))?;
-        self.unwrap.iter().try_for_each(|unwrap| writeln!(f, "  unwrap {unwrap:?}"))
+        let reads = match &self.hit_filters {
+            None => "lines",
+            Some(filters) if filters.is_empty() => "timestamps",
+            Some(_) => "hits",
+        };
+        let seconds = |ns: i64| format!("{}s", ns as f64 / 1e9);
+        let interval = seconds(self.interval);
+        let offset =
+            if self.offset == 0 { String::new() } else { format!(" offset {}", seconds(self.offset)) };
+        let log = LogExpr { selector: self.selector.clone(), stages: self.stages.clone() };
+        writeln!(f, "{} {by} [{interval}]{offset} reads {reads}", self.op.as_str())?;
+        writeln!(f, "  {log}")?;
+        self.unwrap.iter().try_for_each(|unwrap| {
+            write!(f, "  | unwrap {}", unwrap.label)?;
+            unwrap.filters.iter().try_for_each(|filter| write!(f, " | {filter}"))?;
+            writeln!(f)
+        })
     }
 }

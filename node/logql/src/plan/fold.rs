@@ -1,34 +1,8 @@
-//! Operators on plain numbers: what they are called, and what they yield.
+//! Operators on plain numbers: what they yield.
 
 use crate::ast::BinaryOp;
 
 impl BinaryOp {
-    /// As it is written in a query.
-    pub(crate) fn symbol(self) -> &'static str {
-        match self {
-            BinaryOp::Add => "+",
-            BinaryOp::Sub => "-",
-            BinaryOp::Mul => "*",
-            BinaryOp::Div => "/",
-            BinaryOp::Mod => "%",
-            BinaryOp::Pow => "^",
-            BinaryOp::Equal => "==",
-            BinaryOp::NotEqual => "!=",
-            BinaryOp::Greater => ">",
-            BinaryOp::GreaterEqual => ">=",
-            BinaryOp::Less => "<",
-            BinaryOp::LessEqual => "<=",
-            BinaryOp::And => "and",
-            BinaryOp::Or => "or",
-            BinaryOp::Unless => "unless",
-        }
-    }
-
-    /// Whether it is about which series there are, not their values.
-    pub(crate) fn is_set(self) -> bool {
-        matches!(self, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
-    }
-
     /// Whether two values satisfy it, if it is a comparison. NaN satisfies only `!=`.
     fn compare(self, lhs: f64, rhs: f64) -> Option<bool> {
         match self {
@@ -77,7 +51,7 @@ mod tests {
     fn check(lhs: f64, op: BinaryOp, rhs: f64, expected: f64) {
         let found = op.fold(lhs, rhs);
         let same = found == expected || (found.is_nan() && expected.is_nan());
-        assert!(same, "{lhs} {} {rhs} = {found}, expected {expected}", op.symbol());
+        assert!(same, "{lhs} {} {rhs} = {found}, expected {expected}", op.as_str());
     }
 
     #[test]

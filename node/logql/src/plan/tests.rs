@@ -155,10 +155,15 @@ fn absence_carries_the_labels_that_equality_alone_fixes() {
 
 #[test]
 fn a_plan_can_be_read() {
-    let text = plan("topk(2, sum by (a) (rate({x=\"y\"} |= \"e\" [1m]))) > 3", LEVELS).to_string();
-    for part in
-        ["binary > scalar 3 on the right\n", "  aggregate TopK k=2\n", "    leaf 0\n", "leaf 0: Rate by (a)"]
-    {
-        assert!(text.contains(part), "{text}");
-    }
+    let query = "topk(2, sum by (a) (rate({x=\"y\"} |= \"e\" [1m] offset 5m))) > 3 and vector(1)";
+    let expected = "\
+binary and
+  binary > scalar 3 on the right
+    topk 2
+      leaf 0
+  vector 1
+leaf 0: rate by (a) [60s] offset 300s reads hits
+  {x=\"y\"} |= \"e\"
+";
+    assert_eq!(plan(query, LEVELS).to_string(), expected);
 }
