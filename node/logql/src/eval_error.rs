@@ -62,6 +62,15 @@ pub enum EvalError {
         /// How many bytes may be kept.
         limit: usize,
     },
+    /// The query makes more points, before the answer is left, than are kept in memory.
+    #[error(
+        "the query makes more than `{limit}` points; \
+         shorten its time range, widen its step, or group by fewer labels"
+    )]
+    TooManyPoints {
+        /// How many may be kept.
+        limit: usize,
+    },
     /// The step does not divide the time range into a bearable number of points.
     #[error("the query asks for `{asked}` points a series, at most `{limit}` are allowed; widen its step")]
     TooManySteps {
@@ -95,6 +104,7 @@ impl EvalError {
             | EvalError::TooManySeries { .. }
             | EvalError::TooManyGroups { .. }
             | EvalError::TooMuchState { .. }
+            | EvalError::TooManyPoints { .. }
             | EvalError::TooManySteps { .. }
             | EvalError::InvalidRange { .. } => true,
         }

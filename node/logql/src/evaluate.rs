@@ -31,7 +31,7 @@ pub fn evaluate(
     if let Node::Literal(value) = plan.root {
         return Ok(scalar(value, steps));
     }
-    let mut evaluation = Evaluation { leaves: Leaves::new(plan, leaves), steps };
+    let mut evaluation = Evaluation { leaves: Leaves::new(plan, leaves), steps, limits, held: 0 };
     let matrix = evaluation.node(&plan.root)?;
     let answer = if steps.is_instant() {
         vector(matrix, steps, plan.keeps_order())
@@ -79,16 +79,28 @@ fn count_uses(node: &Node, leaves: &mut [(usize, StepMatrix)]) {
 struct Evaluation<'a> {
     leaves: Leaves,
     steps: &'a Steps,
+    limits: &'a EvalLimits,
+    /// Points of the matrices made and not yet used up.
+    held: usize,
 }
 
 impl Evaluation<'_> {
+    /// The series of a node; what it is made of is used up.
     fn node(&mut self, node: &Node) -> Result<StepMatrix, EvalError> {
+        let before = self.held;
+        let matrix = self.operate(node)?;
+        self.held = before + matrix.points();
+        let limit = self.limits.points_max;
+        if self.held > limit { Err(EvalError::TooManyPoints { limit }) } else { Ok(matrix) }
+    }
+
+    fn operate(&mut self, node: &Node) -> Result<StepMatrix, EvalError> {
         match node {
             Node::Leaf(at) => Ok(self.leaves.take(*at)),
+            Node::Aggregate { op: VectorOp::ApproxTopK, .. } if !self.steps.is_instant() => {
+                Err(EvalError::ApproxTopKOverRange)
+            }
             Node::Aggregate { op, parameter, grouping, inner } => {
-                if *op == VectorOp::ApproxTopK && !self.steps.is_instant() {
-                    return Err(EvalError::ApproxTopKOverRange);
-                }
                 let inner = self.node(inner)?;
                 Ok(vector::aggregate(*op, *parameter, grouping.as_ref(), inner, self.steps.count()))
             }
@@ -150,3 +162,6 @@ fn matrix_by_labels(matrix: StepMatrix, steps: &Steps) -> Vec<Series> {
         });
     series.collect()
 }
+
+#[cfg(test)]
+mod tests;

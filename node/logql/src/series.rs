@@ -90,6 +90,13 @@ pub struct StepMatrix {
     pub series: Vec<StepSeries>,
 }
 
+impl StepMatrix {
+    /// How many points all series have.
+    pub fn points(&self) -> usize {
+        self.series.iter().map(|series| series.points.len()).sum()
+    }
+}
+
 /// A series of the answer: (Unix ms, value), by ascending time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {

@@ -247,21 +247,29 @@ impl Accumulator {
     /// The series, sorted by labels, with a point for each step whose window holds a line.
     ///
     /// # Errors
-    /// A line that failed a stage is in a window.
+    /// A line that failed a stage is in a window, or there are more points than allowed.
     pub fn finish(mut self) -> Result<StepMatrix, EvalError> {
         if let Some(Failure { kind, series, .. }) = self.failure {
             return Err(EvalError::Pipeline { kind, series });
         }
-        let (kind, windows) = (self.kind, &self.windows);
+        let (kind, windows, limit) = (self.kind, &self.windows, self.limits.points_max);
         if let Some(labels) = self.absent {
             return Ok(absent(labels, windows, &mut self.series));
         }
         self.series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        let series = self.series.into_iter().filter_map(|mut entry| {
+        let mut matrix = StepMatrix::default();
+        let mut held = 0;
+        for mut entry in self.series {
             let points = entry.cells.points(kind, windows);
-            (!points.is_empty()).then_some(StepSeries { labels: entry.labels, points })
-        });
-        Ok(StepMatrix { series: series.collect() })
+            held += points.len();
+            if held > limit {
+                return Err(EvalError::TooManyPoints { limit });
+            }
+            if !points.is_empty() {
+                matrix.series.push(StepSeries { labels: entry.labels, points });
+            }
+        }
+        Ok(matrix)
     }
 }
 
@@ -547,5 +555,11 @@ mod tests {
         assert_eq!(accumulator.series([("s", "1")].into_iter()), Err(EvalError::TooManyGroups { limit: 1 }));
         let full = (0..1_000).find_map(|_| accumulator.add(series, 95, 1.0).err());
         assert_eq!(full, Some(EvalError::TooMuchState { limit: 4_000 }));
+        let limits = EvalLimits { points_max: 8, ..EvalLimits::DEFAULT };
+        let windows = leaf.windows(&Steps::range(91, 100, 1).unwrap());
+        let mut accumulator = Accumulator::new(&leaf, windows, limits);
+        let series = accumulator.series([("s", "0")].into_iter()).unwrap();
+        accumulator.add(series, 92, 1.0).unwrap();
+        assert_eq!(accumulator.finish(), Err(EvalError::TooManyPoints { limit: 8 }));
     }
 }
