@@ -17,6 +17,10 @@ use crate::label_replace::Replacement;
 
 pub use leaf::{Leaf, SeriesBy};
 
+/// Most different range aggregations of one query: each is a scan of its own, and holds its series until all
+/// are done. Dashboards have one to a dozen.
+pub const LEAVES_MAX: usize = 128;
+
 /// What the text of a query cannot tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanOptions {
@@ -114,6 +118,9 @@ pub enum PlanError {
         /// What the compiler says.
         reason: String,
     },
+    /// There are more different range aggregations than one query may have.
+    #[error("the query has more than `{LEAVES_MAX}` different range aggregations; split it")]
+    TooManyLeaves,
     /// `and`, `or`, `unless` with a number.
     #[error(
         "unexpected literal for one side of logical/set binary operation (`{op}`): use vector(`{literal}`)"
@@ -182,7 +189,7 @@ struct Planner {
 impl Planner {
     fn node(&mut self, expr: &SampleExpr) -> Result<Node, PlanError> {
         match expr {
-            SampleExpr::Range(range) => Ok(self.leaf(range, None)),
+            SampleExpr::Range(range) => self.leaf(range, None),
             SampleExpr::Vector(vector) => self.aggregate(vector),
             SampleExpr::Binary(binary) => self.binary(binary),
             SampleExpr::LabelReplace(replace) => self.label_replace(replace),
@@ -191,20 +198,27 @@ impl Planner {
         }
     }
 
-    fn leaf(&mut self, range: &RangeAggregation, outer: Option<&VectorAggregation>) -> Node {
+    fn leaf(
+        &mut self,
+        range: &RangeAggregation,
+        outer: Option<&VectorAggregation>,
+    ) -> Result<Node, PlanError> {
         let leaf = Leaf::new(range, outer, self.options);
-        let known = self.leaves.iter().position(|other| *other == leaf);
-        Node::Leaf(known.unwrap_or_else(|| {
-            self.leaves.push(leaf);
-            self.leaves.len() - 1
-        }))
+        if let Some(known) = self.leaves.iter().position(|other| *other == leaf) {
+            return Ok(Node::Leaf(known));
+        }
+        if self.leaves.len() >= LEAVES_MAX {
+            return Err(PlanError::TooManyLeaves);
+        }
+        self.leaves.push(leaf);
+        Ok(Node::Leaf(self.leaves.len() - 1))
     }
 
     fn aggregate(&mut self, vector: &VectorAggregation) -> Result<Node, PlanError> {
         if let SampleExpr::Range(range) = &*vector.inner
             && leaf::takes_in(range, vector.op)
         {
-            return Ok(self.leaf(range, Some(vector)));
+            return self.leaf(range, Some(vector));
         }
         let inner = match self.node(&vector.inner)? {
             Node::Literal(value) => Node::Vector(value),

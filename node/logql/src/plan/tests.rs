@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Leaf, MetricPlan, Node, Plan, PlanOptions, SeriesBy};
+use super::{LEAVES_MAX, Leaf, MetricPlan, Node, Plan, PlanError, PlanOptions, SeriesBy};
 use crate::parse::parse;
 use crate::pipeline::Wanted;
 
@@ -74,6 +74,16 @@ fn equal_leaves_are_evaluated_once_and_an_offset_makes_them_differ() {
     let rate = "sum(rate({x=\"y\"}[1m]))";
     assert_eq!(plan(&format!("{rate} / ({rate} + 1)"), LEVELS).leaves.len(), 1);
     assert_eq!(plan(&format!("{rate} / sum(rate({{x=\"y\"}}[1m] offset 5m))"), LEVELS).leaves.len(), 2);
+}
+
+#[test]
+fn different_leaves_are_bounded() {
+    let sum = |leaves: usize| {
+        let leaves: Vec<_> = (1..=leaves).map(|s| format!("rate({{x=\"y\"}}[{s}s])")).collect();
+        Plan::new(&parse(&leaves.join(" + ")).unwrap(), LEVELS)
+    };
+    assert!(sum(LEAVES_MAX).is_ok());
+    assert_eq!(sum(LEAVES_MAX + 1), Err(PlanError::TooManyLeaves));
 }
 
 #[test]
