@@ -284,6 +284,11 @@ impl LabelSet {
         let _ = fmt::Write::write_fmt(&mut self.details, details);
     }
 
+    /// Notes that something went wrong, without a word on what.
+    pub fn mark_error(&mut self, error: LineError) {
+        self.error = Some(error);
+    }
+
     /// Forgets `__error__`.
     pub fn clear_error(&mut self) {
         self.error = None;

@@ -47,6 +47,11 @@ impl Re2 {
         Self::compile(pattern, &format!("^(?s:{})$", translate(pattern)?))
     }
 
+    /// [`anchored`](Self::anchored), but a `.` is no newline, as in label filters.
+    pub fn anchored_line(pattern: &str) -> Result<Re2, RegexError> {
+        Self::compile(pattern, &format!("^(?:{})$", translate(pattern)?))
+    }
+
     fn compile(pattern: &str, translated: &str) -> Result<Re2, RegexError> {
         let regex = RegexBuilder::new(translated).size_limit(COMPILED_BYTES_MAX).build();
         let regex =
@@ -95,6 +100,13 @@ pub fn lossy(text: &[u8]) -> Cow<'_, str> {
         chunk.invalid().iter().for_each(|_| copy.push(char::REPLACEMENT_CHARACTER));
     }
     Cow::Owned(copy)
+}
+
+/// The text that an expression looks for which is nothing but a text, perhaps with `.*` around it.
+pub fn literal_core(pattern: &str) -> Option<&str> {
+    let core = pattern.strip_prefix(".*").unwrap_or(pattern);
+    let core = core.strip_suffix(".*").unwrap_or(core);
+    (!core.chars().any(regex_syntax::is_meta_character)).then_some(core)
 }
 
 fn last_line(error: &regex::Error) -> String {

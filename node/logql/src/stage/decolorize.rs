@@ -21,16 +21,36 @@ pub(crate) fn decolorize(line: &[u8], out: &mut Vec<u8>) -> bool {
     if memchr2(0x1b, 0xc2, line).is_none() {
         return false;
     }
-    let start = out.len();
     let mut end = 0;
     for sequence in SEQUENCE.find_iter(line) {
         out.extend_from_slice(&line[end..sequence.start()]);
         end = sequence.end();
     }
     if end == 0 {
-        out.truncate(start);
         return false;
     }
     out.extend_from_slice(&line[end..]);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_go_and_the_rest_stays() {
+        for (line, expected) in [
+            ("\x1b[31mred\x1b[0m plain \x1b[1;32mgreen\x1b[m", Some("red plain green")),
+            ("\x1b]0;title\x07x", Some("x")),
+            ("\x1b[?25lY", Some("Y")),
+            ("\u{9b}31mZ", Some("Z")),
+            ("31mZ", None),
+            ("é\u{c2}", None),
+            ("", None),
+        ] {
+            let mut out = Vec::new();
+            let changed = decolorize(line.as_bytes(), &mut out);
+            assert_eq!(changed.then(|| String::from_utf8(out).unwrap()).as_deref(), expected, "{line:?}");
+        }
+    }
 }

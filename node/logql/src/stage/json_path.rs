@@ -37,7 +37,7 @@ impl JsonPaths {
     pub(super) fn apply(&self, line: &[u8], extract: &mut Extract<'_>, unescaped: &mut Vec<u8>) {
         let Some(first) = line.first() else { return };
         if !matches!(first, b'"' | b'{' | b'[') {
-            return extract.labels.set_error(LineError::Json, format_args!("{}", JsonError::Malformed));
+            return extract.labels.mark_error(LineError::Json);
         }
         let mut complete = true;
         for paths in self.paths.chunks(WALK_PATHS_MAX) {

@@ -10,7 +10,7 @@ use crate::ast::{CompareOp, LabelFilter as Source, MatchOp, Matcher};
 use crate::ip::IpMatcher;
 use crate::labels::{ERROR_DETAILS_LABEL, ERROR_LABEL, LabelSet, LineError};
 use crate::pipeline::CompileError;
-use crate::re2::Re2;
+use crate::re2::{Re2, literal_core};
 use crate::value::{parse_bytes, parse_duration, parse_number};
 
 /// A compiled label filter.
@@ -43,7 +43,7 @@ impl LabelFilter {
     /// Compiles a filter.
     pub(crate) fn compile(source: &Source) -> Result<LabelFilter, CompileError> {
         Ok(match source {
-            Source::Text(matcher) => LabelFilter::Text(TextMatcher::compile(matcher)?),
+            Source::Text(matcher) => LabelFilter::Text(TextMatcher::compile_filter(matcher)?),
             Source::Number { name, op, value } => LabelFilter::Number(name.clone(), *op, *value),
             Source::Duration { name, op, value } => LabelFilter::Duration(name.clone(), *op, *value),
             Source::Bytes { name, op, value } => LabelFilter::Bytes(name.clone(), *op, *value),
@@ -116,9 +116,29 @@ pub(crate) struct TextMatcher {
 enum TextValue {
     Text(String),
     Regex(Re2),
+    /// `""` or `.*` of a filter.
+    Anything,
+    /// `.+` of a filter.
+    Something,
 }
 
 impl TextMatcher {
+    /// Compiles a matcher of a label filter, whose expressions Loki reads a little differently: an empty one
+    /// fits any text, and `.` is no newline unless it stands in a `.*` around a text.
+    pub(crate) fn compile_filter(source: &Matcher) -> Result<TextMatcher, CompileError> {
+        let mut matcher = Self::compile(source)?;
+        if let TextValue::Regex(regex) = &mut matcher.value {
+            let text = source.value.as_str();
+            match text {
+                "" | ".*" => matcher.value = TextValue::Anything,
+                ".+" => matcher.value = TextValue::Something,
+                _ if literal_core(text).is_some() => {}
+                _ => *regex = Re2::anchored_line(text)?,
+            }
+        }
+        Ok(matcher)
+    }
+
     /// Compiles a matcher.
     pub(crate) fn compile(source: &Matcher) -> Result<TextMatcher, CompileError> {
         let value = match source.op {
@@ -140,6 +160,8 @@ impl TextMatcher {
             != match &self.value {
                 TextValue::Text(text) => text == value,
                 TextValue::Regex(regex) => regex.is_match(value.as_bytes()),
+                TextValue::Anything => true,
+                TextValue::Something => !value.is_empty(),
             }
     }
 
