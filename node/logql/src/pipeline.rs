@@ -371,3 +371,6 @@ impl Reads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,39 @@ fn collect_names(filter: &FilterSource, names: &mut BTreeSet<String>) {
     };
     names.insert(name.clone());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ast::{Expr, SampleExpr};
+    use crate::parse::parse;
+    use crate::pipeline::{Options, Pipeline, Wanted};
+
+    fn check(unwrap: &str, line: &str, expected: Option<(f64, Option<LineError>)>) {
+        let query = parse(&format!("sum_over_time({{app=\"x\"}} | logfmt | {unwrap} [1m])")).unwrap();
+        let Expr::Sample(SampleExpr::Range(range)) = query else { panic!("{query:?}") };
+        let pipeline = Pipeline::compile(&range.range.log.stages, &Wanted::All).unwrap();
+        let unwrap = Unwrap::compile(range.range.unwrap.as_ref().unwrap()).unwrap();
+        let mut stream = pipeline.stream(&[("app", "x")], Options::default());
+        let sample = unwrap.sample(&mut stream, 1, line.as_bytes(), &[]);
+        assert_eq!(sample.map(|sample| (sample.value, sample.labels.error())), expected, "{line}");
+    }
+
+    #[test]
+    fn labels_become_numbers_by_their_conversion() {
+        check("unwrap v", "v=1.5", Some((1.5, None)));
+        check("unwrap duration(v)", "v=1m30s", Some((90.0, None)));
+        check("unwrap duration_seconds(v)", "v=250ms", Some((0.25, None)));
+        check("unwrap bytes(v)", "v=2KiB", Some((2048.0, None)));
+    }
+
+    #[test]
+    fn a_line_without_the_label_has_no_sample_and_an_unreadable_one_an_error() {
+        check("unwrap v", "w=1", None);
+        check("unwrap v", "v=", None);
+        check("unwrap v", "v=x", Some((0.0, Some(LineError::SampleExtraction))));
+        check("unwrap v | __error__=\"\"", "v=x", None);
+        check("unwrap v | v > 2", "v=1", None);
+        check("unwrap v | v > 2", "v=3", Some((3.0, None)));
+    }
+}
