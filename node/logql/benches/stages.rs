@@ -42,7 +42,7 @@ fn lines(kind: &str) -> Vec<Vec<u8>> {
             i * 37
         ),
     };
-    (0..LINES).map(line).collect()
+    (0..LINES).map(|i| line(i).into_bytes()).collect()
 }
 
 fn stages(query: &str) -> Vec<Stage> {

@@ -101,7 +101,7 @@ fn check(line: &[u8]) {
     let alone = all.iter().map(std::slice::from_ref);
     let metadata = [("trace", "t"), ("app", "z")];
     for stages in alone.chain([all.as_slice()]) {
-        let pipeline = Pipeline::compile(stages, &Wanted::All).unwrap();
+        let pipeline = Pipeline::compile(stages, &Wanted::All).expect("the stages are valid");
         let mut pipeline = pipeline.stream(&[("app", "x")], Options { detected_level: true, now: 0 });
         let first = pipeline.process(1, line, &metadata).map(|o| (o.line.to_vec(), o.labels.hash()));
         if let Some(outcome) = pipeline.process(1, line, &metadata) {
@@ -117,8 +117,8 @@ fn check(line: &[u8]) {
     level::detect(&[], &[], line);
     for conversion in [Conversion::None, Conversion::Duration, Conversion::Bytes] {
         let unwrap = UnwrapSource { label: "a".into(), conversion, filters: Vec::new() };
-        let pipeline = Pipeline::compile(&all[5..8], &Wanted::All).unwrap();
-        Unwrap::compile(&unwrap).unwrap().sample(
+        let pipeline = Pipeline::compile(&all[5..8], &Wanted::All).expect("the stages are valid");
+        Unwrap::compile(&unwrap).expect("the unwrap is valid").sample(
             &mut pipeline.stream(&[], Options::default()),
             1,
             line,
