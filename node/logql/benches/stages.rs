@@ -19,16 +19,16 @@ fn lines(kind: &str) -> Vec<Vec<u8>> {
         "json" => format!(
             r#"{{"ts":"2024-05-01T12:00:{:02}Z","level":"{}","msg":"request done","http":{{"method":"GET","path":"/api/v1/items/{i}","status":{}}},"duration":"{}ms","bytes":{},"tags":["a","b"],"trace_id":"{i:032x}"}}"#,
             i % 60,
-            if i % 10 == 0 { "error" } else { "info" },
-            if i % 10 == 0 { 500 } else { 200 },
+            if i.is_multiple_of(10) { "error" } else { "info" },
+            if i.is_multiple_of(10) { 500 } else { 200 },
             i % 700,
             i * 37
         ),
         "logfmt" => format!(
             r#"ts=2024-05-01T12:00:{:02}Z level={} caller=metrics.go:{i} msg="request \"done\" in time" method=GET path=/api/v1/items/{i} status={} duration={}ms bytes={}"#,
             i % 60,
-            if i % 10 == 0 { "error" } else { "info" },
-            if i % 10 == 0 { 500 } else { 200 },
+            if i.is_multiple_of(10) { "error" } else { "info" },
+            if i.is_multiple_of(10) { 500 } else { 200 },
             i % 700,
             i * 37
         ),
@@ -38,7 +38,7 @@ fn lines(kind: &str) -> Vec<Vec<u8>> {
             i % 200,
             i % 250,
             i % 60,
-            if i % 10 == 0 { 500 } else { 200 },
+            if i.is_multiple_of(10) { 500 } else { 200 },
             i * 37
         ),
     };
