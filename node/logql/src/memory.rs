@@ -180,3 +180,79 @@ fn borrowed(labels: &[(String, String)]) -> Vec<(&str, &str)> {
 
 #[cfg(test)]
 mod exam;
+
+#[cfg(test)]
+mod tests {
+    use super::{LogWindow, MemoryEntry, MemoryStream, log_query};
+    use crate::log_select::Direction;
+    use crate::parse::parse_log;
+    use crate::pipeline::Options;
+
+    /// Two streams; one line of each has the same timestamp, and two of the first have.
+    fn streams() -> Vec<MemoryStream> {
+        let stream = |name: &str, lines: &[(i64, &str)]| MemoryStream {
+            labels: vec![("s".to_owned(), name.to_owned())],
+            entries: lines
+                .iter()
+                .map(|(ts, line)| MemoryEntry {
+                    ts: *ts,
+                    line: line.as_bytes().to_vec(),
+                    metadata: vec![("m".to_owned(), "1".to_owned())],
+                })
+                .collect(),
+        };
+        vec![
+            stream("1", &[(1, "a=1"), (3, "a=2"), (3, "a=3"), (7, "a=4")]),
+            stream("2", &[(3, "b"), (9, "c")]),
+        ]
+    }
+
+    fn check(query: &str, window: LogWindow, expected: &str) {
+        let found = log_query(&parse_log(query).unwrap(), &streams(), &window, Options::default()).unwrap();
+        let shown: Vec<String> = found
+            .iter()
+            .map(|(labels, lines)| {
+                let labels: Vec<_> = labels.pairs().iter().map(|(n, v)| format!("{n}={v}")).collect();
+                let lines: Vec<_> =
+                    lines.iter().map(|l| String::from_utf8_lossy(&l.line).into_owned()).collect();
+                format!("{}: {}", labels.join(","), lines.join(" "))
+            })
+            .collect();
+        assert_eq!(shown.join("; "), expected, "{query} {window:?}");
+    }
+
+    const ALL: LogWindow = LogWindow {
+        start: 0,
+        end: 10,
+        limit: 9,
+        direction: Direction::Forward,
+        interval: 0,
+        categorize: true,
+    };
+
+    #[test]
+    fn lines_are_grouped_by_the_labels_shown() {
+        let merged = LogWindow { categorize: false, ..ALL };
+        check("{s=\"1\"} | logfmt", ALL, "s=1: a=1 a=2 a=3 a=4");
+        check(
+            "{s=\"1\"} | logfmt",
+            merged,
+            "a=1,m=1,s=1: a=1; a=2,m=1,s=1: a=2; a=3,m=1,s=1: a=3; a=4,m=1,s=1: a=4",
+        );
+    }
+
+    #[test]
+    fn start_is_inside_and_end_is_not() {
+        check("{s=~\"1|2\"}", LogWindow { start: 1, end: 9, ..ALL }, "s=1: a=1 a=2 a=3 a=4; s=2: b");
+        check("{s=~\"1|2\"}", LogWindow { start: 2, end: 7, ..ALL }, "s=1: a=2 a=3; s=2: b");
+    }
+
+    #[test]
+    fn the_limit_takes_the_first_lines_of_all_streams_in_the_direction() {
+        let backward = Direction::Backward;
+        check("{s!=\"\"}", LogWindow { limit: 2, ..ALL }, "s=1: a=1 a=2");
+        check("{s!=\"\"}", LogWindow { limit: 2, direction: backward, ..ALL }, "s=1: a=4; s=2: c");
+        check("{s=\"1\"}", LogWindow { limit: 3, direction: backward, ..ALL }, "s=1: a=4 a=3 a=2");
+        check("{s!=\"\"}", LogWindow { interval: 4, ..ALL }, "s=1: a=1 a=4");
+    }
+}

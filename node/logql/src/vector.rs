@@ -63,6 +63,8 @@ fn key(grouping: Option<&Grouping>, labels: &SeriesLabels) -> SeriesLabels {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
     use super::aggregate;
     use crate::ast::{Grouping, VectorOp};
     use crate::series::{SeriesLabels, StepMatrix, StepSeries};
@@ -134,5 +136,58 @@ mod tests {
         let without = Grouping { without: true, labels: vec!["a".to_owned()] };
         let rest = aggregate(VectorOp::Count, 0, Some(&without), input(), 3);
         assert_eq!(rest.series.iter().map(|s| s.labels.get("b")).collect::<Vec<_>>(), ["1", "2", "3"]);
+    }
+
+    /// One step of one group by the definition.
+    fn naive(op: VectorOp, values: &[f64]) -> f64 {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        match op {
+            VectorOp::Sum => values.iter().sum(),
+            VectorOp::Avg => mean,
+            VectorOp::Min => values.iter().copied().fold(f64::INFINITY, f64::min),
+            VectorOp::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            VectorOp::Count => count,
+            VectorOp::Stddev => variance.sqrt(),
+            _ => variance,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whole_series_give_what_single_steps_give(
+            values in proptest::collection::vec(("[xy]", proptest::collection::vec(any::<Option<i8>>(), 3)), 0..6),
+            op in proptest::sample::select(vec![
+                VectorOp::Sum, VectorOp::Avg, VectorOp::Min, VectorOp::Max, VectorOp::Count, VectorOp::Stddev,
+                VectorOp::Stdvar,
+            ]),
+            k in 0u64..4,
+        ) {
+            let names: Vec<String> = (0..values.len()).map(|i| i.to_string()).collect();
+            let rows: Vec<Vec<Option<f64>>> =
+                values.iter().map(|(_, row)| row.iter().map(|v| v.map(f64::from)).collect()).collect();
+            let series: Vec<_> = (0..rows.len()).map(|i| (values[i].0.as_str(), names[i].as_str(), rows[i].as_slice())).collect();
+            let combined = aggregate(op, 0, Some(&by_a()), matrix(&series), 3);
+            let top = aggregate(VectorOp::TopK, k, Some(&by_a()), matrix(&series), 3);
+            for group in ["x", "y"] {
+                for step in 0..3 {
+                    let of = |matrix: &StepMatrix| {
+                        let series = matrix.series.iter().filter(|s| s.labels.get("a") == group);
+                        series.flat_map(|s| s.points.iter().filter(|p| p.0 == step).map(|p| p.1)).collect::<Vec<f64>>()
+                    };
+                    let mut present = of(&matrix(&series));
+                    let expected: Vec<f64> = (!present.is_empty()).then(|| naive(op, &present)).into_iter().collect();
+                    let found = of(&combined);
+                    prop_assert_eq!(found.len(), expected.len());
+                    prop_assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-9), "{:?}", op);
+                    present.sort_by(|a, b| b.total_cmp(a));
+                    present.truncate(k as usize);
+                    let mut best = of(&top);
+                    best.sort_by(|a, b| b.total_cmp(a));
+                    prop_assert_eq!(best, present);
+                }
+            }
+        }
     }
 }

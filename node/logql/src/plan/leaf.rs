@@ -11,6 +11,7 @@ use crate::level::LEVEL_LABEL;
 use crate::pipeline::{Wanted, split_leading};
 use crate::range::{Steps, Windows};
 use crate::series::SeriesLabels;
+use crate::template::Template;
 
 use super::PlanOptions;
 
@@ -289,14 +290,9 @@ fn ask_format(format: &LabelFormat, asked: &mut BTreeSet<String>) {
     }
 }
 
-/// Which fields a template uses takes a template parser; that it uses some (noted under the template's own
-/// text, which is no label's name) is all that is needed here, and whether `__error__` is among them.
-fn ask_template(template: &str, asked: &mut BTreeSet<String>) {
-    if template.contains("{{") {
-        asked.insert(if template.contains(ERROR_LABEL) {
-            ERROR_LABEL.to_owned()
-        } else {
-            template.to_owned()
-        });
-    }
+/// A template that may read any label is noted under its own text, which is no label's name: something is
+/// asked for, and no stream can have it.
+fn ask_template(source: &str, asked: &mut BTreeSet<String>) {
+    let names = Template::parse(source).ok().and_then(|template| template.label_names());
+    asked.extend(names.unwrap_or_else(|| BTreeSet::from([source.to_owned()])));
 }

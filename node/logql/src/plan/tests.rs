@@ -105,6 +105,8 @@ fn parsers_nothing_asks_are_left_out() {
     assert_eq!(stages("sum(rate({x=\"y\"} | json | a=\"b\" [1m]))"), 2);
     assert_eq!(stages("sum by (a) (rate({x=\"y\"} | json [1m]))"), 1);
     assert_eq!(stages("sum(rate({x=\"y\"} | json | unwrap v [1m]))"), 1);
+    assert_eq!(stages("sum(rate({x=\"y\"} | json | line_format \"{{.a}}\" [1m]))"), 2);
+    assert_eq!(stages("sum(rate({x=\"y\"} | json | line_format \"a\" [1m]))"), 1);
 }
 
 #[test]
