@@ -4,5 +4,6 @@
 pub mod endpoint;
 pub mod identity;
 pub mod limits;
+pub mod membership;
 pub mod ring;
 pub mod rpc;
