@@ -6,5 +6,8 @@ pub mod entry;
 pub mod head;
 pub mod index;
 pub mod pack;
+pub mod scan;
 pub mod stream;
+#[cfg(any(test, feature = "testdata"))]
+pub mod testdata;
 pub mod wal;

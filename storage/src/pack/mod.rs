@@ -19,7 +19,7 @@ mod cursor;
 pub mod directory;
 pub mod error;
 pub mod filter;
-mod grams;
+pub(crate) mod grams;
 pub mod gzip;
 pub mod limits;
 mod line_ends;
@@ -47,3 +47,6 @@ pub use sealed::{BlockReader, SealedBlock, TextBuffer};
 pub use settle::settle;
 pub use text::{Append, BlockText, Lines};
 pub use writer::{PackSummary, PackWriter};
+
+#[cfg(test)]
+mod tests;
