@@ -4,9 +4,13 @@
 
 pub mod api;
 pub mod cli;
+pub mod config;
 pub mod env;
 pub mod exec;
 pub mod ingester;
+pub mod limits;
 pub mod metrics;
+pub mod push;
 pub mod querier;
+pub mod tenant;
 pub mod tls;
