@@ -123,6 +123,8 @@ fn an_answer_has_no_more_series_and_an_evaluation_no_more_points_than_allowed() 
     assert_eq!(answer(BY_POD, &steps, &series), Err(EvalError::TooManySeries { limit: 2 }));
     let points = EvalLimits { points_max: 20, ..EvalLimits::DEFAULT };
     assert!(answer(BY_POD, &steps, &points).is_ok());
+    let summed = format!("{BY_POD} + {BY_POD}");
+    assert_eq!(answer(&summed, &steps, &points), Err(EvalError::TooManyPoints { limit: 20 }));
     let doubled = format!("label_replace({BY_POD}, \"a\", \"b\", \"\", \"\") or {BY_POD}");
     assert_eq!(answer(&doubled, &steps, &points), Err(EvalError::TooManyPoints { limit: 20 }));
 }

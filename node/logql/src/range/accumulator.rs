@@ -546,6 +546,22 @@ mod tests {
     }
 
     #[test]
+    fn of_failed_lines_the_earliest_is_reported_however_they_are_met() {
+        let leaf = leaf(RangeOp::CountOverTime, false, 10, 0);
+        let steps = Steps::range(10, 30, 10).unwrap();
+        let labels = |pod: &'static str| [("pod", pod)].into_iter();
+        for order in [[5, 15, 25], [25, 15, 5], [15, 5, 25]] {
+            let mut accumulator = accumulate(&leaf, &steps, &[]);
+            for ts in order {
+                let pod = if ts == 5 { "first" } else { "later" };
+                accumulator.add_failure(ts, "LabelFilterErr", labels(pod));
+            }
+            let error = accumulator.finish().unwrap_err().to_string();
+            assert!(error.contains("pod=\"first\""), "{error}");
+        }
+    }
+
+    #[test]
     fn series_and_bytes_are_bounded() {
         let leaf = leaf(RangeOp::QuantileOverTime, true, 10, 0);
         let limits = EvalLimits { leaf_series_max: 1, leaf_bytes_max: 4_000, ..EvalLimits::DEFAULT };

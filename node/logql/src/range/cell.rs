@@ -249,6 +249,10 @@ mod tests {
     fn sums_keep_what_rounding_would_lose() {
         assert_eq!(sum(&[1e16, 1.0, -1e16]).total(), 1.0);
         assert_eq!(sum(&[0.1; 10]).total(), 1.0);
+        let mut merged = sum(&[1e16, 1.0]);
+        merged.merge(&sum(&[1.0, -1e16]));
+        merged.merge(&sum(&[1e16, 1.0, -1e16]));
+        assert_eq!(merged.total(), 3.0);
     }
 
     #[test]
