@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod chunk_store;
+mod durable;
 pub mod entry;
 pub mod head;
 pub mod index;

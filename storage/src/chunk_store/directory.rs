@@ -7,16 +7,17 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::durable;
+
 /// Names `key#1`, `key#2`… are tried for the file that becomes `key`; `object_store` never lists them. More
 /// than one exists only where a crash left one behind, or where two nodes put the same object at once.
 const MAX_TEMPORARY: u32 = 8;
 
 /// Makes `target` a durable object with the contents of `source`, which must not change afterwards. Readers see
 /// all of it or nothing.
-pub(super) fn put(root: &Path, target: &Path, source: &Path) -> io::Result<()> {
+pub(super) fn put(target: &Path, source: &Path) -> io::Result<()> {
     let folder = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let is_new_folder = !folder.is_dir();
-    fs::create_dir_all(folder)?;
+    durable::create_dir_all(folder)?;
     let (temporary, older) = place(target, source)?;
     let placed = File::open(&temporary).and_then(|file| {
         file.sync_all()?;
@@ -30,7 +31,7 @@ pub(super) fn put(root: &Path, target: &Path, source: &Path) -> io::Result<()> {
     for leftover in older.iter().chain([&temporary]) {
         let _ = fs::remove_file(leftover);
     }
-    if is_new_folder { sync_up_to(root, folder) } else { sync(folder) }
+    durable::sync_dir(folder)
 }
 
 /// Links or copies the source next to the target. Returns where, and which other such files there are.
@@ -58,15 +59,6 @@ fn place(target: &Path, source: &Path) -> io::Result<(PathBuf, Vec<PathBuf>)> {
     Err(io::ErrorKind::ResourceBusy.into())
 }
 
-/// Makes new folders durable: each one's name stands in its parent.
-fn sync_up_to(root: &Path, folder: &Path) -> io::Result<()> {
-    folder.ancestors().take_while(|ancestor| ancestor.starts_with(root)).try_for_each(sync)
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -87,7 +79,7 @@ mod tests {
         let (source, target) = (dir.path().join("source"), dir.path().join("a/b/key"));
         fs::write(&source, "contents").unwrap();
         for _ in 0..2 {
-            put(dir.path(), &target, &source).unwrap();
+            put(&target, &source).unwrap();
             assert_eq!(fs::read(&target).unwrap(), b"contents");
             assert_eq!(names(&dir.path().join("a/b")), ["key"]);
         }
@@ -104,9 +96,9 @@ mod tests {
         for n in 1..=MAX_TEMPORARY {
             fs::write(dir.path().join(format!("x/key#{n}")), "torn").unwrap();
         }
-        assert!(put(dir.path(), &target, &source).is_err(), "all names were taken");
+        assert!(put(&target, &source).is_err(), "all names were taken");
         fs::write(dir.path().join("x/key#1"), "torn").unwrap();
-        put(dir.path(), &target, &source).unwrap();
+        put(&target, &source).unwrap();
         assert_eq!(names(&dir.path().join("x")), ["key"]);
         assert_eq!(fs::read(&target).unwrap(), b"contents");
     }
@@ -114,7 +106,7 @@ mod tests {
     #[test]
     fn missing_source_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        put(dir.path(), &dir.path().join("x/key"), &dir.path().join("absent")).unwrap_err();
+        put(&dir.path().join("x/key"), &dir.path().join("absent")).unwrap_err();
         assert_eq!(names(&dir.path().join("x")), Vec::<String>::new());
     }
 }

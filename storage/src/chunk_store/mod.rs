@@ -33,6 +33,7 @@ pub use self::backoff::{Backoff, BackoffPolicy};
 pub use self::error::{ErrorKind, StoreError};
 use self::error::{Failure, invalid, of_file, of_store};
 pub use self::location::{BadLocation, S3Options, StoreLocation};
+use crate::durable;
 
 /// Larger files go up in parts of this size: what an upload holds in memory. S3 takes 10,000 parts.
 const PART_BYTES: u64 = 8 << 20;
@@ -86,7 +87,6 @@ struct Inner {
 
 #[derive(Debug)]
 struct Directory {
-    root: PathBuf,
     files: LocalFileSystem,
 }
 
@@ -106,10 +106,10 @@ impl ChunkStore {
     }
 
     fn open_directory(root: &Path, options: StoreOptions) -> Result<Self, Failure> {
-        std::fs::create_dir_all(root).map_err(of_file)?;
+        durable::create_dir_all(root).map_err(of_file)?;
         let root = root.canonicalize().map_err(of_file)?;
         let files = LocalFileSystem::new_with_prefix(&root).map_err(of_store)?.with_automatic_cleanup(true);
-        let directory = Directory { root, files: files.clone() };
+        let directory = Directory { files: files.clone() };
         Ok(Self::new(Arc::new(files), "", Some(directory), options))
     }
 
@@ -128,6 +128,9 @@ impl ChunkStore {
     /// any more, also after the call. Putting the same file again is harmless.
     pub async fn put_file(&self, key: &str, file: &Path) -> Result<(), StoreError> {
         self.attempts("put", key, || async {
+            if !file.is_file() {
+                return Err(invalid(format!("`{}` is no file", file.display())));
+            }
             match &self.inner.directory {
                 Some(directory) => self.put_in_directory(directory, key, file).await,
                 None => self.upload(&self.key(key)?, file).await,
@@ -231,8 +234,8 @@ impl ChunkStore {
 
     async fn put_in_directory(&self, directory: &Directory, key: &str, file: &Path) -> Result<(), Failure> {
         let target = directory.files.path_to_filesystem(&self.key(key)?).map_err(of_store)?;
-        let (root, file) = (directory.root.clone(), file.to_owned());
-        let put = tokio::task::spawn_blocking(move || directory::put(&root, &target, &file));
+        let file = file.to_owned();
+        let put = tokio::task::spawn_blocking(move || directory::put(&target, &file));
         let done = put.await.map_err(|error| (ErrorKind::Unavailable, error.into()))?;
         done.map_err(of_file)
     }

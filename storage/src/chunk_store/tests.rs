@@ -55,6 +55,8 @@ async fn conforms(store: ChunkStore) {
     for range in refused {
         assert_eq!(kind(store.get_range(keys[0], range).await), ErrorKind::Invalid);
     }
+    let absent = store.put_file("t/absent.gz", &spool.path().join("absent")).await;
+    assert_eq!(absent.unwrap_err().kind, ErrorKind::Invalid);
     for bad_key in ["../x", "a//b", "a/./b"] {
         assert_eq!(store.head(bad_key).await.unwrap_err().kind, ErrorKind::Invalid);
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::IndexError;
 use super::calendar::Day;
 use super::day::{DayIndex, NewPack};
+use crate::durable;
 
 /// Corrupt copies of one day that are kept for inspection; the next one is deleted instead.
 const MAX_SET_ASIDE: u32 = 3;
@@ -62,7 +63,7 @@ impl Index {
     /// Opens the index in a directory, which is created if need be; finishes drops that a crash interrupted.
     /// Opens no day.
     pub fn open(root: &Path, options: IndexOptions) -> Result<Self, IndexError> {
-        fs::create_dir_all(root).map_err(|error| IndexError::io("create", root, error))?;
+        durable::create_dir_all(root).map_err(|error| IndexError::io("create", root, error))?;
         let index =
             Index { root: root.to_owned(), options, open: Mutex::default(), set_aside: Mutex::default() };
         for name in index.names()? {
@@ -204,8 +205,7 @@ impl Index {
     }
 
     fn sync(&self, path: &Path) -> Result<(), IndexError> {
-        let synced = fs::File::open(path).and_then(|dir| dir.sync_all());
-        synced.map_err(|error| IndexError::io("sync", path, error))
+        durable::sync_dir(path).map_err(|error| IndexError::io("sync", path, error))
     }
 
     fn path(&self, day: Day) -> PathBuf {

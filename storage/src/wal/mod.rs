@@ -28,6 +28,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::durable;
+
 pub use self::record::MAX_RECORD_BYTES;
 pub use self::replay::{Damage, MAX_DAMAGES, Record, Replayed, replay};
 pub use self::segment::{SegmentNumber, SegmentRef};
@@ -120,6 +122,5 @@ impl WalError {
 
 /// Makes the creation or removal of files in `dir` survive a power loss.
 fn sync_dir(dir: &Path) -> Result<(), WalError> {
-    let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(|error| WalError::io("sync directory", dir, error))
+    durable::sync_dir(dir).map_err(|error| WalError::io("sync directory", dir, error))
 }

@@ -16,6 +16,7 @@ use memchr::memmem;
 use super::record::{self, Header, HeaderError};
 use super::segment::{self, SegmentHeader};
 use super::{SegmentNumber, SegmentRef, Sequence, WalError, WalId};
+use crate::durable;
 
 /// Damages beyond these are counted and logged, but not listed.
 pub const MAX_DAMAGES: usize = 1000;
@@ -79,7 +80,7 @@ pub fn replay<E: From<WalError>>(
     dir: &Path,
     mut on_record: impl FnMut(Record<'_>) -> Result<(), E>,
 ) -> Result<Replayed, E> {
-    std::fs::create_dir_all(dir).map_err(|error| WalError::io("create directory", dir, error))?;
+    durable::create_dir_all(dir).map_err(|error| WalError::io("create directory", dir, error))?;
     let numbers = segment::list(dir)?;
     let mut replayed = Replayed::default();
     let mut payload = Vec::new();
