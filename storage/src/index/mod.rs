@@ -31,6 +31,7 @@ mod packs;
 mod postings;
 mod snapshot;
 mod streams;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -48,7 +48,7 @@ pub struct PackRecord {
     pub bytes: u64,
     /// Where it is.
     pub state: PackState,
-    /// The file ranges of its areas: columns, filters, directory.
+    /// Columns, filters, directory: where each starts in the file, and its bytes without what slices add.
     pub areas: [Extent; 3],
     /// How many chunks.
     pub chunks: u32,
