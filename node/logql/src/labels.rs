@@ -68,6 +68,17 @@ impl LineError {
     }
 }
 
+/// What a line has of a name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Nothing.
+    New,
+    /// The stream or the metadata has it.
+    Collides,
+    /// A parser found it, and only that.
+    Extracted,
+}
+
 /// One label, borrowed from a [`LabelSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label<'a> {
@@ -195,6 +206,36 @@ impl LabelSet {
     pub fn extracted(&self, name: &str) -> bool {
         let tag = tag(name);
         self.overlay.iter().any(|entry| entry.category == Category::Parsed && self.is(entry, tag, name))
+    }
+
+    /// What a parser must know of a name, in one look: see [`collides`](Self::collides) and
+    /// [`extracted`](Self::extracted).
+    pub(crate) fn presence(&self, name: &str) -> Presence {
+        let tag = tag(name);
+        if self.expected == Some(name) || self.base.iter().any(|entry| self.is(entry, tag, name)) {
+            return Presence::Collides;
+        }
+        let mut presence = Presence::New;
+        for entry in &self.overlay {
+            if !self.is(entry, tag, name) {
+                continue;
+            }
+            match entry.category {
+                Category::Parsed => presence = Presence::Extracted,
+                _ if entry.live => return Presence::Collides,
+                _ => {}
+            }
+        }
+        presence
+    }
+
+    /// Adds a parsed label that is [`Presence::New`], so that there is nothing to hide or to replace.
+    pub(crate) fn add_new_parsed(&mut self, name: &str, write: impl FnOnce(&mut String)) {
+        if self.is_full() {
+            return;
+        }
+        let entry = self.write(Category::Parsed, name, write);
+        self.overlay.push(entry);
     }
 
     /// Adds structured metadata, as `name_extracted` where the stream has the name already.
@@ -370,7 +411,7 @@ impl LabelSet {
 
     /// Appends or replaces an overlay entry of this category and name.
     fn put(&mut self, category: Category, name: &str, write: impl FnOnce(&mut String)) {
-        if self.overlay.len() >= OVERLAY_LABELS_MAX || self.text.len() - self.base_text_len > TEXT_BYTES_MAX {
+        if self.is_full() {
             return;
         }
         let entry = self.write(category, name, write);
@@ -379,6 +420,10 @@ impl LabelSet {
             Some(i) => self.overlay[i] = entry,
             None => self.overlay.push(entry),
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.overlay.len() >= OVERLAY_LABELS_MAX || self.text.len() - self.base_text_len > TEXT_BYTES_MAX
     }
 
     fn write(&mut self, category: Category, name: &str, write: impl FnOnce(&mut String)) -> Entry {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use crate::labels::{DUPLICATE_SUFFIX, LabelSet};
+use crate::labels::{DUPLICATE_SUFFIX, LabelSet, Presence};
 use crate::stage::label_filter::TextMatcher;
 
 /// The labels that parsers must extract.
@@ -83,22 +83,30 @@ impl Extract<'_> {
         if name.is_empty() {
             return Flow::Continue;
         }
-        let renamed;
-        let name = if self.labels.collides(name) {
-            renamed = [name, DUPLICATE_SUFFIX].concat();
-            &renamed
-        } else {
-            name
-        };
-        if !self.needs.name(name) || self.labels.extracted(name) {
-            return Flow::Continue;
+        match self.labels.presence(name) {
+            Presence::Extracted => Flow::Continue,
+            Presence::New if !self.needs.name(name) => Flow::Continue,
+            Presence::New => {
+                self.labels.add_new_parsed(name, write);
+                self.flow_after(name)
+            }
+            Presence::Collides => {
+                let renamed = [name, DUPLICATE_SUFFIX].concat();
+                if !self.needs.name(&renamed) || self.labels.extracted(&renamed) {
+                    return Flow::Continue;
+                }
+                self.set(&renamed, write)
+            }
         }
-        self.set(name, write)
     }
 
     /// Sets a label under exactly this name, whether or not the line has it already.
     pub(super) fn set(&mut self, name: &str, write: impl FnOnce(&mut String)) -> Flow {
         self.labels.set_parsed_with(name, write);
+        self.flow_after(name)
+    }
+
+    fn flow_after(&self, name: &str) -> Flow {
         if self.gates.iter().any(|gate| gate.name() == name && !gate.passes(self.labels)) {
             return Flow::Drop;
         }
