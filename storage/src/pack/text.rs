@@ -100,6 +100,32 @@ impl BlockText {
             + self.metadata.memory_bytes()
     }
 
+    /// The lines, each ended by `\n`.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Where each line starts in the text, and the text's length at the end.
+    pub fn line_starts(&self) -> Vec<usize> {
+        let ends = self.lines().map(|line| line.end + 1);
+        std::iter::once(0).chain(ends).collect()
+    }
+
+    /// One for each entry, in order of arrival.
+    pub fn timestamps(&self) -> &[i64] {
+        &self.timestamps
+    }
+
+    /// Where each line ends, if some line holds a newline.
+    pub fn line_ends(&self) -> Option<&[u32]> {
+        self.line_ends.as_deref()
+    }
+
+    /// The entries' metadata; may cover fewer entries than there are: the rest have none.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     /// The earliest and the latest timestamp, unless it is empty.
     pub fn time_range(&self) -> Option<(i64, i64)> {
         if self.out_of_order {

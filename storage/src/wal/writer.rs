@@ -229,6 +229,11 @@ impl Writer {
         self.sealed.iter().map(|segment| segment.guard.number()).chain(active).min()
     }
 
+    /// The newest segment that was ever begun.
+    pub fn newest(&self) -> Option<SegmentNumber> {
+        self.next_segment.0.checked_sub(1).map(SegmentNumber)
+    }
+
     fn create_segment(&mut self) -> Result<Active, WalError> {
         let header =
             SegmentHeader { number: self.next_segment, wal_id: self.wal_id, first: self.next_sequence };

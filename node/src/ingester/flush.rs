@@ -1,0 +1,151 @@
+//! Takes chunks out of heads and makes packs of them.
+//!
+//! One flush at a time. Its steps are such that a crash between any two of them loses nothing and doubles
+//! nothing: the pack is durable in the spool; one index transaction names it and marks the log as covered; only
+//! then do the heads let go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use grapevine_storage::head::{Coverage, Flushing, Head};
+use grapevine_storage::index::{Day, Index};
+use grapevine_storage::pack::Level;
+use grapevine_storage::pack::writer::PackSummary;
+use grapevine_storage::stream::StreamId;
+
+use super::heads::HeadKey;
+use super::policy::Extent;
+use super::seal::SealQueue;
+use super::spool::{Spool, StreamChunks};
+use crate::exec::{Exec, Lane};
+use crate::metrics::Metrics;
+
+/// Compressed bytes that go into one pack at most: bounds how long a write takes and what a merge must read.
+const PACK_BYTES_MAX: u64 = 256 << 20;
+
+/// Makes packs.
+#[derive(Debug)]
+pub struct Flusher {
+    exec: Exec,
+    seals: SealQueue,
+    spool: Spool,
+    index: Arc<Index>,
+    level: Level,
+    metrics: Arc<Metrics>,
+    packs: AtomicU64,
+}
+
+/// A head and what was taken out of it.
+struct Taken {
+    head: Arc<Head>,
+    flushing: Flushing,
+}
+
+impl Flusher {
+    /// Writes to a spool and an index.
+    pub fn new(
+        exec: Exec,
+        seals: SealQueue,
+        spool: Spool,
+        index: Arc<Index>,
+        level: Level,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Flusher { exec, seals, spool, index, level, metrics, packs: AtomicU64::new(0) }
+    }
+
+    /// Flushes so much of each head. What cannot be flushed stays in its head for the next attempt.
+    ///
+    /// # Errors
+    /// The first that occurs; other tenants and days are still flushed.
+    pub async fn flush(&self, heads: Vec<(HeadKey, Arc<Head>, Extent)>) -> anyhow::Result<()> {
+        let mut groups: BTreeMap<(Arc<str>, Day), Vec<(StreamId, Arc<Head>)>> = BTreeMap::new();
+        for (key, head, extent) in heads {
+            self.prepare(&head, extent).await;
+            groups.entry((key.tenant, key.day)).or_default().push((key.id, head));
+        }
+        let mut outcome = Ok(());
+        for ((tenant, day), mut heads) in groups {
+            heads.sort_by_key(|(id, _)| *id);
+            for taken in take(heads) {
+                let done = self.pack(&tenant, day, taken).await;
+                outcome = outcome.and(done);
+            }
+        }
+        outcome
+    }
+
+    async fn prepare(&self, head: &Arc<Head>, extent: Extent) {
+        if extent == Extent::Everything {
+            head.close_open();
+        }
+        if extent >= Extent::SealedBlocks {
+            self.seals.drain(head.clone()).await;
+            let head = head.clone();
+            self.exec.run(Lane::Seal, move || head.complete_chunk()).await;
+        }
+    }
+
+    /// One pack of one tenant and day.
+    async fn pack(&self, tenant: &Arc<str>, day: Day, taken: Vec<Taken>) -> anyhow::Result<()> {
+        let streams = taken.iter().map(Taken::streams).collect();
+        let marks: Vec<(StreamId, Coverage)> =
+            taken.iter().map(|t| (t.head.id, t.flushing.coverage.clone())).collect();
+        let (spool, level) = (self.spool.clone(), self.level);
+        let number = self.packs.fetch_add(1, Ordering::Relaxed);
+        let written = self.exec.run(Lane::Seal, move || spool.write(streams, level, number)).await;
+        let done = match written {
+            Ok(summary) => self.index(tenant, day, summary, marks).await,
+            Err(error) => Err(error.into()),
+        };
+        taken.iter().for_each(|taken| taken.head.end_flush(done.is_ok()));
+        done
+    }
+
+    async fn index(
+        &self,
+        tenant: &Arc<str>,
+        day: Day,
+        summary: PackSummary,
+        marks: Vec<(StreamId, Coverage)>,
+    ) -> anyhow::Result<()> {
+        let (index, tenant) = (self.index.clone(), tenant.clone());
+        let chunks = summary.directory.chunks().count() as u64;
+        self.exec
+            .run(Lane::Disk, move || super::records::commit(&index, &tenant, day, &summary, &marks))
+            .await?;
+        self.metrics.packs_written.inc();
+        self.metrics.chunks_flushed.inc_by(chunks);
+        Ok(())
+    }
+}
+
+impl Taken {
+    fn streams(&self) -> StreamChunks {
+        let Head { id, labels, .. } = &*self.head;
+        StreamChunks { id: *id, labels: labels.clone(), chunks: self.flushing.chunks.clone() }
+    }
+
+    fn bytes(&self) -> u64 {
+        let blocks = self.flushing.chunks.iter().flat_map(|chunk| &chunk.blocks);
+        blocks.map(|block| block.member().len() as u64).sum()
+    }
+}
+
+/// Takes the chunks out of the heads, in runs that fit a pack.
+fn take(heads: Vec<(StreamId, Arc<Head>)>) -> Vec<Vec<Taken>> {
+    let mut packs: Vec<Vec<Taken>> = Vec::new();
+    let mut bytes = u64::MAX;
+    for (_, head) in heads {
+        let Some(flushing) = head.begin_flush() else { continue };
+        let taken = Taken { head, flushing };
+        bytes = bytes.saturating_add(taken.bytes());
+        if bytes > PACK_BYTES_MAX {
+            bytes = taken.bytes();
+            packs.push(Vec::new());
+        }
+        packs.last_mut().expect("the first head starts a pack").push(taken);
+    }
+    packs
+}

@@ -1,0 +1,143 @@
+//! All heads of a node, by tenant, stream and day.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use grapevine_storage::head::{Appended, Head, Source};
+use grapevine_storage::index::Day;
+use grapevine_storage::stream::StreamId;
+use grapevine_storage::wal::{Mark, SegmentRef, Sequence, WalId};
+
+use crate::push::batch::PushBatch;
+
+/// Names a head.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeadKey {
+    /// Whose.
+    pub tenant: Arc<str>,
+    /// On which UTC day.
+    pub day: Day,
+    /// Of which stream.
+    pub id: StreamId,
+}
+
+/// Every head of the node.
+#[derive(Debug, Default)]
+pub struct Heads {
+    heads: RwLock<BTreeMap<HeadKey, Arc<Head>>>,
+}
+
+/// Where a batch stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogPlace<'a> {
+    /// The log.
+    pub wal: WalId,
+    /// The record.
+    pub sequence: Sequence,
+    /// The record's segment.
+    pub segment: &'a SegmentRef,
+    /// Now, on the monotonic clock.
+    pub now: Duration,
+}
+
+/// How far each stream is covered by packs already, asked once a stream and day: what a replay leaves out.
+pub type Covered<'a> = dyn Fn(&HeadKey, WalId) -> Mark + 'a;
+
+/// Why the map's locks cannot be poisoned.
+const POISON: &str = "no one panics with the map of heads locked";
+
+impl Heads {
+    /// No heads.
+    pub fn new() -> Self {
+        Heads::default()
+    }
+
+    /// Appends every entry of a batch that packs do not cover, in order. Gives back the heads that have a full
+    /// block now, one for each such block.
+    pub fn append(
+        &self,
+        tenant: &Arc<str>,
+        batch: &PushBatch,
+        place: LogPlace<'_>,
+        covered: Option<&Covered<'_>>,
+    ) -> Vec<Arc<Head>> {
+        let mut full = Vec::new();
+        let mut ordinal = 0;
+        for stream in batch.streams() {
+            let mut current: Option<(Day, Arc<Head>, Mark)> = None;
+            batch.for_each_entry(stream, |entry| {
+                ordinal += 1;
+                let mark = Mark { sequence: place.sequence, entries: ordinal };
+                let source = Source { wal: place.wal, mark, segment: place.segment, now: place.now };
+                loop {
+                    let day = Day::of(entry.timestamp);
+                    let (_, head, packed) = match &mut current {
+                        Some(held) if held.0 == day => held,
+                        slot => {
+                            let key = HeadKey { tenant: tenant.clone(), day, id: stream.id() };
+                            let packed = covered.map_or(Mark::default(), |covered| covered(&key, place.wal));
+                            slot.insert((day, self.head(key, stream.labels()), packed))
+                        }
+                    };
+                    if mark <= *packed {
+                        return;
+                    }
+                    match head.append(&entry, &source) {
+                        Appended::Taken => return,
+                        Appended::TakenAndFull => return full.push(head.clone()),
+                        Appended::Retired => current = None,
+                        Appended::TooLarge => {
+                            // Limits are far below it; a line so large can only come from a log written
+                            // under limits that no release has had.
+                            tracing::error!(stream = %stream.labels(), bytes = entry.line.len(), "an entry is too large for a block and is left out");
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+        full
+    }
+
+    fn head(&self, key: HeadKey, labels: &grapevine_storage::stream::Labels) -> Arc<Head> {
+        if let Some(head) = self.heads.read().expect(POISON).get(&key) {
+            return head.clone();
+        }
+        let mut heads = self.heads.write().expect(POISON);
+        let new = || Arc::new(Head::new(key.tenant.clone(), labels.clone(), key.id));
+        heads.entry(key.clone()).or_insert_with(new).clone()
+    }
+
+    /// Every head, in the order of the keys.
+    pub fn all(&self) -> Vec<(HeadKey, Arc<Head>)> {
+        let heads = self.heads.read().expect(POISON);
+        heads.iter().map(|(key, head)| (key.clone(), head.clone())).collect()
+    }
+
+    /// The heads of a tenant on days from `first` to `last`, both inclusive.
+    pub fn of_tenant(&self, tenant: &str, first: Day, last: Day) -> Vec<Arc<Head>> {
+        let tenant: Arc<str> = tenant.into();
+        let from = HeadKey { tenant: tenant.clone(), day: first, id: StreamId(0) };
+        let to = HeadKey { tenant, day: last, id: StreamId(u128::MAX) };
+        if from > to {
+            return Vec::new();
+        }
+        self.heads.read().expect(POISON).range(from..=to).map(|(_, head)| head.clone()).collect()
+    }
+
+    /// How many streams of a tenant have a head, each day counted apart.
+    pub fn len(&self) -> usize {
+        self.heads.read().expect(POISON).len()
+    }
+
+    /// Whether there is no head.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Removes the heads that hold nothing.
+    pub fn retire_empty(&self) {
+        self.heads.write().expect(POISON).retain(|_, head| !head.retire_if_empty());
+    }
+}
