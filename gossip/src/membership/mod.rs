@@ -39,7 +39,7 @@ pub struct Settings {
     pub advertise: SocketAddr,
     /// The cluster's name: [`Identity::cluster`](crate::identity::Identity::cluster).
     pub cluster: String,
-    /// Members to begin with, resolved. Empty for the first node.
+    /// Members to begin with, resolved. Empty for the first node, which then takes its tokens at once.
     pub seeds: Vec<SocketAddr>,
     /// What it tells of itself at first. With tokens kept from an earlier life it claims those again; without, it is
     /// placed as soon as what it sees is still.
@@ -55,8 +55,8 @@ pub struct Settings {
 pub struct Tuning {
     /// Between rounds of gossip. Shorter: news travels faster, for more traffic (some 4 KiB a round at 100 members).
     pub interval: Duration,
-    /// How unlikely silence must be until a member counts as dead, as the detector's phi: about phi × 2.3 mean
-    /// intervals between heartbeats. Lower: faster, with more false alarms on slow networks.
+    /// After how much silence a member counts as dead, in mean times between its heartbeats. (chitchat calls it phi,
+    /// though it is no logarithm.) Lower: faster, with more false alarms on slow networks.
     pub phi: f64,
     /// How long a dead member is remembered, and so stays in the ring.
     pub grace: Duration,
@@ -124,7 +124,11 @@ impl Membership {
     ///
     /// # Errors
     /// When the endpoint carries another membership already.
-    pub async fn start(peers: &Peers, settings: Settings) -> Result<Self, StartError> {
+    pub async fn start(peers: &Peers, mut settings: Settings) -> Result<Self, StartError> {
+        if settings.seeds.is_empty() && settings.profile.tokens.is_empty() {
+            // The first node of a cluster has nobody to wait for.
+            settings.profile.tokens = admission::tokens_alone(&settings);
+        }
         let admission = settings
             .profile
             .tokens
