@@ -26,6 +26,9 @@ const TILE: usize = 512;
 /// A position's number depends on this many bytes beyond it, rounded up.
 const BEYOND: usize = 8;
 
+/// A tile's positions and the one after. (Loops over `0..=TILE` would not vectorise.)
+const AND_NEXT: usize = TILE + 1;
+
 const IDENTIFIER: u8 = 1;
 const DIGIT: u8 = 2;
 const NEWLINE: u8 = 4;
@@ -156,8 +159,8 @@ fn tile(window: &[u8; TILE + BEYOND], numbers: &mut [u32; TILE]) {
         classes[n] = class(lower[n]);
     }
     // Bit 0: begins six identifier bytes at an identifier position; bit 1: identifier position; bit 2: newline.
-    let mut marks = [0_u8; TILE + 1];
-    for n in 0..=TILE {
+    let mut marks = [0_u8; AND_NEXT];
+    for n in 0..AND_NEXT {
         let all = classes[n] & classes[n + 1] & classes[n + 2] & classes[n + 3];
         let any = classes[n] | classes[n + 1] | classes[n + 2] | classes[n + 3];
         let identifier = all & (any >> 1) & 1;
@@ -171,8 +174,8 @@ fn tile(window: &[u8; TILE + BEYOND], numbers: &mut [u32; TILE]) {
             | u32::from(lower[n + 2]) << 16
             | u32::from(lower[n + 3]) << 24;
     }
-    let mut sixes = [0_u32; TILE + 1];
-    for n in 0..=TILE {
+    let mut sixes = [0_u32; AND_NEXT];
+    for n in 0..AND_NEXT {
         sixes[n] = fours[n].wrapping_mul(SIX_LOW) ^ fours[n + 2].wrapping_mul(SIX_HIGH);
     }
     for n in 0..TILE {
