@@ -1,9 +1,16 @@
 //! Choosing a joiner's tokens so that all members hold what is fair.
 //!
 //! Random tokens leave members 6 % (10 members) to 24 % (1,000) above the mean at 64 tokens each. Here each token is
-//! the best of [`CANDIDATES`] points, judged by the sum of squared relative deviations of what members hold as *any*
-//! replica. Half of the candidates are uniform; half are sought in ranges that the most loaded members own, without
-//! which single members stand out in large clusters.
+//! the best of [`CANDIDATES`] points, judged by three things: the sum of squared relative deviations of what members
+//! hold as *any* replica; the same of what they hold as the first of their zone; and how much long ranges are split.
+//! The last two matter for joins to come: members that hold everything anyway (fewer than replicas, or one in each
+//! zone) would otherwise leave long ranges and uneven zones behind, which newcomers could not repair. Half of the
+//! candidates are uniform; half are sought in ranges that the most loaded members own, without which single members
+//! stand out in large clusters.
+//!
+//! What came out, worst over 8 seeds: at most 1.011 of the mean up to 1,000 members that join one by one, 1.013 up to
+//! 100 and 1.023 up to 1,000 in three zones. Weaker: clusters below ten members with weights of 1 : 4 (light members
+//! hold up to 1.4 times their little share), and joiners that gossip kept from knowing of each other (up to 1.3).
 //!
 //! Joiners that know of each other ([`place_all`]) are placed one after the other in order of their names, by every
 //! one of them alike, so that each takes the others into account without a word between them. Joiners that did not

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 pub use client::Call;
 pub(crate) use client::open;
-pub use server::Reply;
+pub use server::{Reply, Unsent};
 pub(crate) use server::{Serving, answer};
 
 /// What is called: a number that means one thing for ever, and the version of its messages. A node answers version N
