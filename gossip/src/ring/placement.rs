@@ -8,9 +8,10 @@
 //! candidates are uniform; half are sought in ranges that the most loaded members own, without which single members
 //! stand out in large clusters.
 //!
-//! What came out, worst over 8 seeds: at most 1.011 of the mean up to 1,000 members that join one by one, 1.013 up to
-//! 100 and 1.023 up to 1,000 in three zones. Weaker: clusters below ten members with weights of 1 : 4 (light members
-//! hold up to 1.4 times their little share), and joiners that gossip kept from knowing of each other (up to 1.3).
+//! What came out, worst over 8 seeds up to 100 members and of one seed beyond: at most 1.011 of the mean up
+//! to 1,000 members that join one by one, 1.013 up to 100 and 1.023 up to 1,000 in three zones. Weaker:
+//! clusters below ten members with weights of 1 : 4 (light members hold up to 1.4 times their little share),
+//! and joiners that gossip kept from knowing of each other (up to 1.3).
 //!
 //! Joiners that know of each other ([`place_all`]) are placed one after the other in order of their names, by every
 //! one of them alike, so that each takes the others into account without a word between them. Joiners that did not
