@@ -5,11 +5,14 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod disk;
+pub mod distributor;
 pub mod env;
 pub mod exec;
 pub mod ingester;
 pub mod limits;
 pub mod metrics;
+pub mod node;
 pub mod push;
 pub mod querier;
 pub mod tenant;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::keys::table;
+use crate::config::server::Tenancy;
 use crate::config::units::{ByteSize, Period};
 use crate::push::otlp::attributes::OtlpConfig;
 use crate::push::service_name::DEFAULT_SOURCES;
@@ -22,16 +23,19 @@ table! {
     "limits": LimitsWritten => Limits {
         /// Bytes of lines a second that a tenant may push on average, in MB of 2^20 bytes. More is answered
         /// with 429 and stored not at all. Higher lets bursts of many clients through; lower protects others.
+        /// 0 is no limit: the default where there is a single tenant, who can crowd out nobody.
         ingestion_rate_mb: f64 = 4.0,
         /// Bytes of lines that may come at once, in MB of 2^20 bytes; also the largest single push. Must not
         /// be below the largest batch that a client sends, or that batch can never pass.
         ingestion_burst_size_mb: f64 = 6.0,
         /// Bytes a second for one stream. A stream above it is refused (429); the others of the push are kept.
+        /// 0 is no limit: the default where there is a single tenant.
         per_stream_rate_limit: ByteSize = ByteSize::mib(3),
         /// Bytes that may come at once for one stream.
         per_stream_rate_limit_burst: ByteSize = ByteSize::mib(15),
         /// Streams that may be active at a time in the whole cluster; new ones beyond are refused (429).
-        /// 0 is no limit. Each active stream costs memory on its owners.
+        /// 0 is no limit: the default where there is a single tenant. Each active stream costs memory on its
+        /// owners.
         max_global_streams_per_user: usize = 5000,
         /// Refuse entries older than `reject_old_samples_max_age`. Loki has this on; here it is off, since
         /// late entries cost nothing: within retention they are always taken.
@@ -181,8 +185,8 @@ impl Limits {
             ("ingestion_rate_mb", self.ingestion_rate_mb),
             ("ingestion_burst_size_mb", self.ingestion_burst_size_mb),
         ] {
-            if !(value > 0.0 && value.is_finite()) {
-                return error(key, value.to_string(), "must be a number above 0");
+            if !(value >= 0.0 && value.is_finite()) {
+                return error(key, value.to_string(), "must be a number, 0 at least");
             }
         }
         if !(200..=599).contains(&self.block_ingestion_status_code) {
@@ -237,6 +241,21 @@ impl Limits {
     pub fn block_ingestion_until_nanos(&self) -> Option<i64> {
         let time: jiff::Timestamp = self.block_ingestion_until.parse().ok()?;
         i64::try_from(time.as_nanosecond()).ok()
+    }
+}
+
+impl Limits {
+    /// The defaults under a tenancy. Limits that protect tenants from each other are off where there is one.
+    pub fn default_for(tenancy: Tenancy) -> Self {
+        match tenancy {
+            Tenancy::Header => Limits::default(),
+            Tenancy::Single => Limits {
+                ingestion_rate_mb: 0.0,
+                per_stream_rate_limit: ByteSize(0),
+                max_global_streams_per_user: 0,
+                ..Limits::default()
+            },
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 //! Where Loki counts the same thing the metric bears Loki's name, so that its dashboards and alerts keep
 //! working; what only Grapevine has is named `grapevine_…`.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 /// Labels of request metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,6 +43,28 @@ pub struct Tenant {
     pub tenant: String,
 }
 
+/// Lets a message through once in a while, so that a flood of one kind does not drown the log.
+#[derive(Debug, Default)]
+pub struct LogGate {
+    last: Mutex<Option<Instant>>,
+}
+
+/// How often a gate lets a message through.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+impl LogGate {
+    /// Whether to log now.
+    pub fn allow(&self) -> bool {
+        let now = Instant::now();
+        let mut last = self.last.lock().expect("no one panics with the gate locked");
+        let allowed = last.is_none_or(|last| now.duration_since(last) >= LOG_INTERVAL);
+        if allowed {
+            *last = Some(now);
+        }
+        allowed
+    }
+}
+
 /// A duration's histogram: 1 ms to 32 s, doubling.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 16))
@@ -52,6 +76,8 @@ macro_rules! metrics {
         #[derive(Debug)]
         pub struct Metrics {
             registry: Registry,
+            /// Lets one line about refusals into the log a second.
+            pub discard_log: LogGate,
             $($(#[doc = $doc])+ pub $field: $kind,)+
         }
 
@@ -63,7 +89,7 @@ macro_rules! metrics {
                     let $field: $kind = $make;
                     registry.register($name, concat!($($doc),+).trim().trim_end_matches('.'), $field.clone());
                 )+
-                Arc::new(Metrics { registry, $($field,)+ })
+                Arc::new(Metrics { registry, discard_log: LogGate::default(), $($field,)+ })
             }
         }
     };

@@ -7,6 +7,7 @@ pub mod output;
 pub mod pages;
 pub mod push;
 pub mod query;
+pub mod serve;
 pub mod tail;
 
 use std::path::PathBuf;
@@ -22,9 +23,11 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The subcommands that talk to a running node.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a node.
+    Serve(serve::ServeArgs),
     /// Ask for log lines or numbers with LogQL.
     Query(query::QueryArgs),
     /// Follow log lines as they arrive.

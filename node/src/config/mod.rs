@@ -27,8 +27,10 @@ pub use self::keys::Key;
 /// What every variable begins with.
 const VARIABLE: &str = "GRAPEVINE_";
 
-/// Variables that are not keys: the place of the file itself.
-const OTHER_VARIABLES: [&str; 1] = ["GRAPEVINE_CONFIG"];
+/// Variables that are not keys: the place of the file itself, what client commands read, and where the project's
+/// own tests find their tools.
+const OTHER_VARIABLES: [&str; 5] =
+    ["GRAPEVINE_CONFIG", "GRAPEVINE_ADDR", "GRAPEVINE_ORG_ID", "GRAPEVINE_TOOLS", "GRAPEVINE_TEST_S3"];
 
 /// Bytes of a configuration file.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -168,7 +170,8 @@ impl Config {
     }
 
     fn meant(written: Written) -> Result<Self, ConfigError> {
-        let limits = written.limits.over(&Limits::default());
+        let server = written.server.over(&Server::default());
+        let limits = written.limits.over(&Limits::default_for(server.tenancy));
         if written.tenants.len() > TENANTS_MAX {
             let text = format!(
                 "`{}` tenants have limits of their own: at most {TENANTS_MAX}",
@@ -178,7 +181,7 @@ impl Config {
         }
         let tenants = written.tenants.into_iter();
         let config = Config {
-            server: written.server.over(&Server::default()),
+            server,
             s3: written.s3.over(&S3::default()),
             wal: written.wal.over(&Wal::default()),
             head: written.head.over(&Head::default()),

@@ -36,6 +36,9 @@ pub struct Flusher {
     packs: AtomicU64,
 }
 
+/// Heads of one tenant and day.
+type OfStreams = Vec<(StreamId, Arc<Head>)>;
+
 /// A head and what was taken out of it.
 struct Taken {
     head: Arc<Head>,
@@ -60,7 +63,7 @@ impl Flusher {
     /// # Errors
     /// The first that occurs; other tenants and days are still flushed.
     pub async fn flush(&self, heads: Vec<(HeadKey, Arc<Head>, Extent)>) -> anyhow::Result<()> {
-        let mut groups: BTreeMap<(Arc<str>, Day), Vec<(StreamId, Arc<Head>)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Arc<str>, Day), OfStreams> = BTreeMap::new();
         for (key, head, extent) in heads {
             self.prepare(&head, extent).await;
             groups.entry((key.tenant, key.day)).or_default().push((key.id, head));
@@ -134,7 +137,7 @@ impl Taken {
 }
 
 /// Takes the chunks out of the heads, in runs that fit a pack.
-fn take(heads: Vec<(StreamId, Arc<Head>)>) -> Vec<Vec<Taken>> {
+fn take(heads: OfStreams) -> Vec<Vec<Taken>> {
     let mut packs: Vec<Vec<Taken>> = Vec::new();
     let mut bytes = u64::MAX;
     for (_, head) in heads {

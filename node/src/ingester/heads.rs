@@ -1,6 +1,6 @@
 //! All heads of a node, by tenant, stream and day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use grapevine_storage::stream::StreamId;
 use grapevine_storage::wal::{Mark, SegmentRef, Sequence, WalId};
 
 use crate::push::batch::PushBatch;
+use crate::push::error::PushError;
+use crate::push::rejection::stream_limit;
 
 /// Names a head.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,7 +128,29 @@ impl Heads {
         self.heads.read().expect(POISON).range(from..=to).map(|(_, head)| head.clone()).collect()
     }
 
-    /// How many streams of a tenant have a head, each day counted apart.
+    /// The newest timestamp in any head of a stream.
+    pub fn newest(&self, tenant: &str, stream: StreamId) -> Option<i64> {
+        let heads = self.of_tenant(tenant, Day(i32::MIN), Day(i32::MAX));
+        let own = heads.iter().filter(|head| head.id == stream);
+        own.filter_map(|head| head.time_range()).map(|(_, last)| last).max()
+    }
+
+    /// Checks that a batch brings no stream that would be one too many for its tenant.
+    ///
+    /// # Errors
+    /// The 429 for the first such stream; nothing of the batch is to be stored.
+    pub fn admit_streams(&self, batch: &PushBatch, tenant: &str, most: usize) -> Result<(), PushError> {
+        let mut active: BTreeSet<StreamId> =
+            self.of_tenant(tenant, Day(i32::MIN), Day(i32::MAX)).iter().map(|head| head.id).collect();
+        for stream in batch.streams() {
+            if active.insert(stream.id()) && active.len() > most {
+                return Err(stream_limit(tenant, stream.named()));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many heads there are: streams, each day counted apart.
     pub fn len(&self) -> usize {
         self.heads.read().expect(POISON).len()
     }

@@ -83,6 +83,11 @@ impl PushStream {
         self.named.id
     }
 
+    /// The stream as its client named it.
+    pub fn named(&self) -> &NamedStream {
+        &self.named
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()

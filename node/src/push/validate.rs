@@ -262,6 +262,9 @@ pub fn admit(
     now: i64,
 ) -> Result<(), PushError> {
     const MIB: f64 = 1_048_576.0;
+    if limits.ingestion_rate_mb == 0.0 {
+        return Ok(());
+    }
     let per_second = limits.ingestion_rate_mb * MIB / members.max(1) as f64;
     let rate = Rate { per_second, burst: limits.ingestion_burst_size_mb * MIB };
     if limiter.allow(now, &tenant.to_owned(), rate, outcome.line_bytes) {
@@ -283,6 +286,9 @@ pub fn admit_streams(
         burst: limits.per_stream_rate_limit_burst.0 as f64,
     };
     let mut ignored = Vec::new();
+    if limits.per_stream_rate_limit.0 == 0 {
+        return ignored;
+    }
     let streams = std::mem::take(&mut batch.streams);
     batch.streams = streams
         .into_iter()

@@ -1,6 +1,7 @@
 //! Answers queries: finds what may hold an answer, reads it, and merges.
 
 pub mod answer;
+pub mod catalogue;
 pub mod drive;
 pub mod error;
 pub mod lines;

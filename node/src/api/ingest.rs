@@ -1,0 +1,80 @@
+//! The endpoints that take lines in.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::server::{org_id, read_body, text};
+use crate::distributor::{Gate, PushHeaders};
+use crate::node::Node;
+use crate::push::content::PACKED_BYTES_MAX;
+use crate::push::error::{ErrorCode, ErrorShape, PushError};
+use crate::push::request::Endpoint;
+use crate::tenant::tenant;
+
+/// `POST /loki/api/v1/push`
+pub async fn push(State(node): State<Arc<Node>>, request: Request) -> Response {
+    take(&node, Endpoint::Loki, ErrorShape::Text, request).await
+}
+
+/// `POST /api/prom/push`
+pub async fn push_prom(State(node): State<Arc<Node>>, request: Request) -> Response {
+    take(&node, Endpoint::Prom, ErrorShape::Text, request).await
+}
+
+/// `POST /otlp/v1/logs`
+pub async fn otlp(State(node): State<Arc<Node>>, request: Request) -> Response {
+    take(&node, Endpoint::Otlp, ErrorShape::OtlpStatus, request).await
+}
+
+async fn take(node: &Arc<Node>, endpoint: Endpoint, shape: ErrorShape, request: Request) -> Response {
+    // Loki names the tenant before it looks at the request; that answer is plain text everywhere.
+    let owner = match tenant(node.config.server.tenancy, org_id(request.headers())) {
+        Ok(owner) => owner,
+        Err(error) => return refuse(node, &error, ErrorShape::Text),
+    };
+    match taken(node, endpoint, owner, request).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => refuse(node, &error, shape),
+    }
+}
+
+async fn taken(
+    node: &Arc<Node>,
+    endpoint: Endpoint,
+    owner: String,
+    request: Request,
+) -> Result<(), PushError> {
+    let headers = headers_of(request.headers());
+    let body = read_body(request, PACKED_BYTES_MAX).await.map_err(|error| {
+        let large = error.status == StatusCode::PAYLOAD_TOO_LARGE;
+        PushError::new(if large { ErrorCode::TooLarge } else { ErrorCode::Invalid }, error.message)
+    })?;
+    node.distributor.push(endpoint, owner, headers, body).await
+}
+
+fn headers_of(headers: &HeaderMap) -> PushHeaders {
+    let header = |name: &str| text(headers, name).map(str::to_owned);
+    PushHeaders {
+        content_type: header("Content-Type"),
+        content_encoding: header("Content-Encoding"),
+        backfill_shard: header("X-Loki-Backfill-Shard"),
+    }
+}
+
+fn refuse(node: &Node, error: &PushError, shape: ErrorShape) -> Response {
+    let answer = error.response(shape);
+    let mut response = Response::builder().status(answer.status);
+    if !answer.content_type.is_empty() {
+        response = response.header(header::CONTENT_TYPE, answer.content_type);
+    }
+    if error.code.is_retryable() {
+        let wait = node.disk.closed().map_or(1, |(_, seconds)| seconds);
+        response = response.header(header::RETRY_AFTER, wait);
+    }
+    let built = response.body(Body::from(answer.body));
+    built.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}

@@ -1,0 +1,245 @@
+//! The endpoints that ask: lines, numbers, labels, series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use grapevine_logql::ast::{Expr, Matcher};
+use grapevine_logql::eval_limits::EvalLimits;
+use grapevine_logql::parse::{parse, parse_matchers, parse_selector};
+use grapevine_logql::print::pretty;
+use grapevine_logql::quantity::format_prometheus_duration;
+use grapevine_logql::range::Steps;
+use grapevine_storage::index::TimeRange;
+use serde_json::json;
+
+use super::error::ApiError;
+use super::params::{Bounds, Direction, Params, RangeParams};
+use super::respond::{json as respond, json_bytes, query_body};
+use super::server::{Tenants, text};
+use crate::limits::Limits;
+use crate::node::Node;
+use crate::querier::error::QueryError;
+use crate::querier::{Asker, LogQuery, Querier};
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        ApiError::new(status, error.to_string())
+    }
+}
+
+/// The strictest of the limits of all tenants asked: a query of several must suit each.
+fn strictest(node: &Node, tenants: &Tenants) -> Vec<Arc<Limits>> {
+    tenants.0.iter().map(|tenant| node.limits.of(tenant).clone()).collect()
+}
+
+fn asker(node: &Node, tenants: &Tenants) -> Asker {
+    let limits = strictest(node, tenants);
+    let least = |part: fn(&Limits) -> usize| limits.iter().map(|l| part(l)).min().unwrap_or(0);
+    let detected = |tenant: &Arc<str>| (tenant.clone(), node.limits.of(tenant).discover_log_levels);
+    Asker {
+        tenants: tenants.0.clone(),
+        detected_level: tenants.0.iter().map(detected).collect::<BTreeMap<_, _>>(),
+        limits: EvalLimits {
+            answer_series_max: least(|limits| limits.max_query_series),
+            ..EvalLimits::default()
+        },
+        timeout: limits.iter().map(|limits| limits.query_timeout.0).min().unwrap_or_default(),
+    }
+}
+
+fn categorize(headers: &HeaderMap) -> bool {
+    let flags = text(headers, "X-Loki-Response-Encoding-Flags").unwrap_or_default();
+    flags.split(',').any(|flag| flag.trim() == "categorize-labels")
+}
+
+/// Cuts a range to what the tenants may look back on, and refuses what spans too much.
+fn check_length(limits: &[Arc<Limits>], bounds: Bounds) -> Result<()> {
+    let most = limits.iter().map(|l| l.max_query_length.nanos()).filter(|most| *most > 0).min();
+    let length = bounds.end.saturating_sub(bounds.start);
+    match most {
+        Some(most) if length > most => {
+            let length = grapevine_logql::quantity::format_go_duration(length);
+            let most = format_prometheus_duration(most);
+            let text =
+                format!("the query time range exceeds the limit (query length: {length}, limit: {most})");
+            Err(ApiError::bad(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `/loki/api/v1/query_range`
+pub async fn range(
+    State(node): State<Arc<Node>>,
+    tenants: Tenants,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response> {
+    let params = params.range(node.env.clock.now())?;
+    let expr = Querier::parse(&params.query)?;
+    let limits = strictest(&node, &tenants);
+    check_length(&limits, params.bounds)?;
+    let answer = match &expr {
+        Expr::Log(log) => {
+            check_entries(&limits, params.limit)?;
+            let query = log_query(log.clone(), &params);
+            node.querier.lines(&asker(&node, &tenants), query).await?
+        }
+        Expr::Sample(_) => {
+            refuse_approx_topk(&params.query)?;
+            let bounds = align(params.bounds, params.step);
+            let steps = Steps::range(bounds.start, bounds.end, params.step).map_err(QueryError::from)?;
+            node.querier.numbers(&asker(&node, &tenants), &expr, &steps).await?
+        }
+    };
+    let body = query_body(&answer, categorize(&headers));
+    Ok(json_bytes(&node.env.exec, &headers, body).await)
+}
+
+fn log_query(log: grapevine_logql::ast::LogExpr, params: &RangeParams) -> LogQuery {
+    LogQuery {
+        log,
+        start: params.bounds.start,
+        end: params.bounds.end,
+        limit: params.limit as usize,
+        forward: params.direction == Direction::Forward,
+        interval: params.interval,
+    }
+}
+
+/// Loki's frontend moves both ends of a metric query down to multiples of the step.
+fn align(bounds: Bounds, step: i64) -> Bounds {
+    let down = |time: i64| time - time.rem_euclid(step);
+    Bounds { start: down(bounds.start), end: down(bounds.end) }
+}
+
+fn check_entries(limits: &[Arc<Limits>], limit: u32) -> Result<()> {
+    let most = limits.iter().map(|l| l.max_entries_limit_per_query).filter(|most| *most > 0).min();
+    match most {
+        Some(most) if limit as usize > most => Err(ApiError::bad(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {most})"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_approx_topk(query: &str) -> Result<()> {
+    match query.contains("approx_topk") {
+        true => Err(ApiError::internal("approx_topk is not enabled. See -limits.shard_aggregations")),
+        false => Ok(()),
+    }
+}
+
+/// `/loki/api/v1/query`
+pub async fn instant(
+    State(node): State<Arc<Node>>,
+    tenants: Tenants,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response> {
+    let params = params.instant(node.env.clock.now())?;
+    let expr = Querier::parse(&params.query)?;
+    if let Expr::Log(_) = expr {
+        let text = "log queries are not supported as an instant query type, \
+                    please change your query to a range query type";
+        return Err(ApiError::bad(text));
+    }
+    let answer = node.querier.numbers(&asker(&node, &tenants), &expr, &Steps::instant(params.time)).await?;
+    Ok(json_bytes(&node.env.exec, &headers, query_body(&answer, false)).await)
+}
+
+/// A selector alone, as the endpoints about labels take it.
+fn selector(params: &Params) -> Result<Vec<Matcher>> {
+    match params.get("query") {
+        None => Ok(Vec::new()),
+        Some(query) => parse_selector(query).map_err(|error| ApiError::bad(error.to_string())),
+    }
+}
+
+fn time_range(params: &Params, now: i64) -> Result<TimeRange> {
+    let bounds = params.bounds(now)?;
+    if bounds.end < bounds.start {
+        // Loki's words, odd as they are.
+        let text = "this data is no longer available, it is past now - max_query_lookback (0s)";
+        return Err(ApiError::bad(text));
+    }
+    Ok(TimeRange { first: bounds.start, last: bounds.end })
+}
+
+/// `/loki/api/v1/labels`
+pub async fn labels(
+    State(node): State<Arc<Node>>,
+    tenants: Tenants,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response> {
+    let range = time_range(&params, node.env.clock.now())?;
+    let selector = selector(&params)?;
+    let names = node.querier.label_names(&tenants.0, &selector, range).await?;
+    Ok(names_answer(&node, &headers, names.into_iter().collect()).await)
+}
+
+/// `/loki/api/v1/label/{name}/values`
+pub async fn label_values(
+    State(node): State<Arc<Node>>,
+    tenants: Tenants,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response> {
+    let range = time_range(&params, node.env.clock.now())?;
+    let selector = selector(&params)?;
+    let values = node.querier.label_values(&tenants.0, &name, &selector, range).await?;
+    Ok(names_answer(&node, &headers, values.into_iter().collect()).await)
+}
+
+/// Loki leaves `data` out where there is nothing.
+async fn names_answer(node: &Node, headers: &HeaderMap, names: Vec<String>) -> Response {
+    let body = match names.is_empty() {
+        true => json!({"status": "success"}),
+        false => json!({"status": "success", "data": names}),
+    };
+    respond(&node.env.exec, headers, &body).await
+}
+
+/// `/loki/api/v1/series`
+pub async fn series(
+    State(node): State<Arc<Node>>,
+    tenants: Tenants,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response> {
+    let range = time_range(&params, node.env.clock.now())?;
+    let wanted: Vec<&str> = params.all("match[]").chain(params.all("match")).collect();
+    let mut groups = Vec::new();
+    for group in wanted {
+        groups.push(match group.trim() {
+            "{}" => Vec::new(),
+            group => parse_matchers(group).map_err(|error| ApiError::bad(error.to_string()))?,
+        });
+    }
+    if groups.is_empty() {
+        groups.push(Vec::new());
+    }
+    let series = node.querier.series(&tenants.0, &groups, range).await?;
+    let maps: Vec<BTreeMap<&str, &str>> = series.iter().map(|labels| labels.iter().collect()).collect();
+    Ok(respond(&node.env.exec, &headers, &json!({"status": "success", "data": maps})).await)
+}
+
+/// `/loki/api/v1/format_query`: needs no tenant.
+pub async fn format(params: Params) -> Response {
+    let (status, body) = match parse(&params.query()) {
+        Ok(expr) => (StatusCode::OK, json!({"status": "success", "data": pretty(&expr)})),
+        Err(error) => {
+            (StatusCode::BAD_REQUEST, json!({"status": "invalid-query", "error": error.to_string()}))
+        }
+    };
+    let kind = [(header::CONTENT_TYPE, "application/json; charset=UTF-8")];
+    (status, kind, body.to_string()).into_response()
+}

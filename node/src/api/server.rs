@@ -1,0 +1,148 @@
+//! The routes, and what every request goes through: tenant, parameters, metrics.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::error::ApiError;
+use super::params::Params;
+use super::{ingest, ops, query};
+use crate::metrics;
+use crate::node::Node;
+use crate::tenant::tenants;
+
+/// Bytes of a form that a query may come in.
+const FORM_BYTES_MAX: usize = 1 << 20;
+
+/// All routes of a node.
+pub fn router(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/loki/api/v1/push", post(ingest::push))
+        .route("/api/prom/push", post(ingest::push_prom))
+        .route("/otlp/v1/logs", post(ingest::otlp))
+        .route("/loki/api/v1/query", get(query::instant).post(query::instant))
+        .route("/loki/api/v1/query_range", get(query::range).post(query::range))
+        .route("/loki/api/v1/labels", get(query::labels).post(query::labels))
+        .route("/loki/api/v1/label", get(query::labels).post(query::labels))
+        .route("/loki/api/v1/label/{name}/values", get(query::label_values).post(query::label_values))
+        .route("/loki/api/v1/series", get(query::series).post(query::series))
+        .route("/loki/api/v1/format_query", get(query::format).post(query::format))
+        .route("/loki/api/v1/status/buildinfo", get(ops::build_info))
+        .route("/ready", get(ops::ready))
+        .route("/metrics", get(ops::metrics))
+        .route("/config", get(ops::config))
+        .route("/flush", post(ops::flush))
+        .layer(from_fn_with_state(node.clone(), measure))
+        .with_state(node)
+}
+
+/// Serves the routes until `stop` completes; requests under way are finished.
+///
+/// # Errors
+/// Those of the listener.
+pub async fn serve(
+    node: Arc<Node>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(node)).with_graceful_shutdown(stop).await
+}
+
+async fn measure(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    let method = request.method().to_string();
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let began = Instant::now();
+    let response = next.run(request).await;
+    let status_code = response.status().as_str().to_owned();
+    let labels = metrics::Request { method, route, status_code };
+    node.metrics.request_seconds.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
+    response
+}
+
+/// Whose streams a query may see.
+#[derive(Clone, Debug)]
+pub struct Tenants(pub Vec<Arc<str>>);
+
+impl FromRequestParts<Arc<Node>> for Tenants {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, ApiError> {
+        let names = tenants(node.config.server.tenancy, org_id(&parts.headers)).map_err(|error| {
+            let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            // Loki's own middleware ends this text with a line end, and the others not.
+            let end = if status == StatusCode::UNAUTHORIZED { "\n" } else { "" };
+            ApiError::new(status, format!("{}{end}", error.message))
+        })?;
+        if names.iter().any(String::is_empty) {
+            return Err(ApiError::internal("no queue found: empty tenant is not allowed"));
+        }
+        Ok(Tenants(names.into_iter().map(Arc::from).collect()))
+    }
+}
+
+/// The value of `X-Scope-OrgID`.
+pub fn org_id(headers: &HeaderMap) -> Option<&str> {
+    text(headers, "X-Scope-OrgID")
+}
+
+/// A header as text; one that is not counts as absent.
+pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Takes parameters from the URL and, for a form, from the body.
+impl FromRequest<Arc<Node>> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Arc<Node>) -> Result<Self, ApiError> {
+        let mut pairs = pairs_of(request.uri().query().unwrap_or_default().as_bytes());
+        let form = text(request.headers(), header::CONTENT_TYPE.as_str())
+            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        if form {
+            let body = read_body(request, FORM_BYTES_MAX).await?;
+            let mut own = pairs_of(&body);
+            // Go's ParseForm lets the body's values come first.
+            own.append(&mut pairs);
+            pairs = own;
+        }
+        Ok(Params(pairs))
+    }
+}
+
+fn pairs_of(text: &[u8]) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(text).into_owned().collect()
+}
+
+/// Reads a body of so many bytes at most.
+///
+/// # Errors
+/// 413 if there are more, 400 if the client stops sending.
+pub async fn read_body(request: Request, most: usize) -> Result<Bytes, ApiError> {
+    let declared =
+        text(request.headers(), header::CONTENT_LENGTH.as_str()).and_then(|t| t.parse::<u64>().ok());
+    let too_large = |bytes: u64| {
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            crate::push::error::PushError::too_large(bytes, most as u64).message,
+        )
+    };
+    if let Some(bytes) = declared.filter(|bytes| *bytes > most as u64) {
+        return Err(too_large(bytes));
+    }
+    let body =
+        http_body_util::BodyExt::collect(http_body_util::Limited::new(request.into_body(), most)).await;
+    match body {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large(most as u64 + 1)),
+        Err(error) => Err(ApiError::bad(format!("the body could not be read: {error}"))),
+    }
+}

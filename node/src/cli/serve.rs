@@ -1,0 +1,166 @@
+//! `grapevine serve`: runs a node until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use super::exit::{Exit, ExitError};
+use crate::api::server;
+use crate::config::server::{Log, LogFormat};
+use crate::config::{Config, FILE_BYTES_MAX};
+use crate::env::Env;
+use crate::node::{Node, open_store};
+
+/// How long heads may take to be packed when the node stops; what is not is in the log.
+const FLUSH_ON_STOP: Duration = Duration::from_secs(60);
+
+/// Arguments of `grapevine serve`. Each key of the configuration can also be given with --set.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConfigArgs {
+    /// The configuration file (TOML).
+    #[arg(long, env = "GRAPEVINE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the node keeps its log, its index, its spool and, unless told otherwise, its packs.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address and port of the HTTP API [default: 127.0.0.1:3100].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub http_listen: Option<String>,
+    /// Where packs go: file:///DIR or s3://BUCKET/PREFIX [default: a directory in --data-dir].
+    #[arg(long, value_name = "URL")]
+    pub chunk_store: Option<String>,
+    /// `single`: one tenant; `header`: the tenant is in X-Scope-OrgID [default: single].
+    #[arg(long, value_name = "single|header")]
+    pub tenancy: Option<String>,
+    /// Any other key of the configuration, as in --set limits.retention_period=30d.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl ConfigArgs {
+    /// Reads the file, the environment and the flags.
+    ///
+    /// # Errors
+    /// What cannot be used, by name.
+    pub fn load(&self) -> Result<Config> {
+        let file = match &self.config {
+            Some(path) => read(path)?,
+            None => String::new(),
+        };
+        let flags = [
+            ("data_dir", self.data_dir.as_ref().map(|dir| dir.display().to_string())),
+            ("http_listen", self.http_listen.clone()),
+            ("chunk_store", self.chunk_store.clone()),
+            ("tenancy", self.tenancy.clone()),
+        ];
+        let flags = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Config::load(&file, variables, flags.chain(self.set.iter().cloned())).map_err(|error| {
+            ExitError { exit: Exit::Usage, message: format!("the configuration cannot be used: {error}") }
+                .into()
+        })
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<String> {
+    let usage = |message: String| ExitError { exit: Exit::Usage, message };
+    let bytes = std::fs::metadata(path).map(|meta| meta.len());
+    if let Ok(bytes) = bytes
+        && bytes > FILE_BYTES_MAX
+    {
+        let text = format!("`{}` has {bytes} bytes, of {FILE_BYTES_MAX} at most", path.display());
+        return Err(usage(text).into());
+    }
+    std::fs::read_to_string(path)
+        .map_err(|error| usage(format!("cannot read `{}`: {error}", path.display())).into())
+}
+
+/// Runs a node until SIGINT or SIGTERM.
+pub async fn run(args: ServeArgs) -> Result<Exit> {
+    let config = args.config.load()?;
+    start_logging(&config.log)?;
+    crate::tls::install_crypto();
+    let address: SocketAddr = config.server.http_listen.parse().context("read http_listen")?;
+    std::fs::create_dir_all(&config.server.data_dir)
+        .with_context(|| format!("make the data directory `{}`", config.server.data_dir.display()))?;
+    let _lock = lock(&config.server.data_dir)?;
+    let env = Env::system(config.server.data_dir.clone());
+    let store = open_store(&config, env.seed, |name| std::env::var(name).ok())?;
+    let listener = env.net.http(address).await.with_context(|| format!("listen on `{address}`"))?;
+    let address = listener.local_addr()?;
+    let (node, loops) = Node::open(env, config, store).await?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "grapevine listens");
+    let stopped = async {
+        wait_for_stop().await;
+        tracing::info!("stopping: requests under way are finished, then heads are packed");
+    };
+    let serving = server::serve(node.clone(), listener, stopped);
+    let working = tokio::spawn(loops.run());
+    serving.await.context("serve HTTP")?;
+    match tokio::time::timeout(FLUSH_ON_STOP, node.ingester.flush_all()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(error = format!("{error:#}"), "not everything was packed; the log keeps it")
+        }
+        Err(_) => tracing::warn!("packing took too long and was left; the log keeps everything"),
+    }
+    working.abort();
+    Ok(Exit::Done)
+}
+
+/// One process a data directory: the lock goes with the process, however it ends.
+fn lock(dir: &std::path::Path) -> Result<std::fs::File> {
+    let path = dir.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("open `{}`", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let message = format!(
+                "`{}` is in use by another node; stop it, or choose another --data-dir",
+                dir.display()
+            );
+            Err(ExitError { exit: Exit::Usage, message }.into())
+        }
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("lock `{}`", path.display()))
+        }
+    }
+}
+
+async fn wait_for_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate()]
+        .map(|kind| signal(kind).expect("these signals can be caught"));
+    let [interrupt, terminate] = &mut signals;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn start_logging(log: &Log) -> Result<()> {
+    let filter = EnvFilter::try_new(&log.level).with_context(|| format!("read log.level `{}`", log.level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

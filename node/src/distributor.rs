@@ -1,0 +1,180 @@
+//! Takes a push from its body to its owners: decode, validate, hold to the limits, hand on.
+//!
+//! On a single node the one owner is this node's ingester.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use grapevine_storage::stream::StreamId;
+
+use crate::env::Env;
+use crate::exec::Lane;
+use crate::ingester::Ingester;
+use crate::ingester::log::AppendError;
+use crate::limits::TenantLimits;
+use crate::metrics::{Discard, Metrics, Tenant};
+use crate::push::batch::PushBatch;
+use crate::push::error::{ErrorCode, PushError};
+use crate::push::rate_limit::RateLimiter;
+use crate::push::rejection::Ignored;
+use crate::push::request::{Context, Endpoint, Headers, accept};
+use crate::push::stream_cache::StreamCache;
+use crate::push::validate::{Outcome, admit, admit_streams, drop_late};
+
+/// Complaints about late entries or hot streams that one answer names.
+const IGNORED_SHOWN_MAX: usize = 10;
+
+/// Takes pushes in.
+#[derive(Debug)]
+pub struct Distributor {
+    env: Env,
+    limits: Arc<TenantLimits>,
+    ingester: Arc<Ingester>,
+    metrics: Arc<Metrics>,
+    cache: Arc<StreamCache>,
+    rates: Mutex<Rates>,
+    disk: Arc<dyn Gate>,
+}
+
+#[derive(Debug, Default)]
+struct Rates {
+    tenants: RateLimiter<String>,
+    streams: RateLimiter<StreamId>,
+}
+
+/// Says whether the disk lets pushes in.
+pub trait Gate: Send + Sync + std::fmt::Debug {
+    /// Why not, and how many seconds a client should wait; none if it does.
+    fn closed(&self) -> Option<(String, u32)>;
+}
+
+/// Headers of a push, on their own so that decoding can leave the runtime.
+#[derive(Clone, Debug, Default)]
+pub struct PushHeaders {
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// `X-Loki-Backfill-Shard`.
+    pub backfill_shard: Option<String>,
+}
+
+/// A push that was decoded.
+struct Decoded {
+    batch: PushBatch,
+    outcome: Outcome,
+    ignored: Vec<Ignored>,
+}
+
+impl Distributor {
+    /// In front of an ingester.
+    pub fn new(
+        env: Env,
+        limits: Arc<TenantLimits>,
+        ingester: Arc<Ingester>,
+        metrics: Arc<Metrics>,
+        disk: Arc<dyn Gate>,
+    ) -> Self {
+        let (cache, rates) = (Arc::default(), Mutex::default());
+        Distributor { env, limits, ingester, metrics, cache, rates, disk }
+    }
+
+    /// Takes a push in; returns when what is accepted of it is durable.
+    ///
+    /// # Errors
+    /// What of it was refused; the rest may have been stored.
+    pub async fn push(
+        self: &Arc<Self>,
+        endpoint: Endpoint,
+        tenant: String,
+        headers: PushHeaders,
+        body: Bytes,
+    ) -> Result<(), PushError> {
+        if let Some((why, _)) = self.disk.closed() {
+            return Err(PushError::new(ErrorCode::RateLimited, why));
+        }
+        let this = self.clone();
+        let owner = tenant.clone();
+        let decode = move || this.decode(endpoint, &owner, &headers, &body);
+        let Decoded { batch, outcome, ignored } = self.env.exec.run(Lane::Decode, decode).await?;
+        if !batch.is_empty() {
+            self.ingester.push(tenant.as_str().into(), batch).await.map_err(|error| refusal(&error))?;
+        }
+        self.count(&tenant, &outcome);
+        told(&outcome, &ignored).map_or(Ok(()), Err)
+    }
+
+    fn decode(
+        &self,
+        endpoint: Endpoint,
+        tenant: &str,
+        headers: &PushHeaders,
+        body: &Bytes,
+    ) -> Result<Decoded, PushError> {
+        let limits = self.limits.of(tenant);
+        let now = self.env.clock.now();
+        let headers = Headers {
+            content_type: headers.content_type.as_deref(),
+            content_encoding: headers.content_encoding.as_deref(),
+            backfill_shard: headers.backfill_shard.as_deref(),
+        };
+        let context = Context { tenant, limits, cache: &self.cache, now };
+        let (mut batch, outcome) = accept(endpoint, headers, body, &context)?;
+        let mut rates = self.rates.lock().expect("a panic with the rates locked ends the process");
+        if let Err(error) = admit(&outcome, &mut rates.tenants, tenant, limits, 1, now) {
+            self.discard(tenant, "rate_limited", outcome.lines, outcome.line_bytes);
+            return Err(error);
+        }
+        let mut ignored = admit_streams(&mut batch, &mut rates.streams, tenant, limits, now);
+        drop(rates);
+        let heads = self.ingester.heads();
+        ignored.extend(drop_late(&mut batch, tenant, limits, |stream| heads.newest(tenant, stream)));
+        let most = limits.max_global_streams_per_user;
+        if most > 0 {
+            heads.admit_streams(&batch, tenant, most)?;
+        }
+        Ok(Decoded { batch, outcome, ignored })
+    }
+
+    fn count(&self, tenant: &str, outcome: &Outcome) {
+        let label = Tenant { tenant: tenant.to_owned() };
+        self.metrics.received_lines.get_or_create(&label).inc_by(outcome.lines);
+        self.metrics.received_bytes.get_or_create(&label).inc_by(outcome.line_bytes);
+        for (reason, discarded) in &outcome.discarded {
+            self.discard(tenant, reason.as_str(), discarded.entries, discarded.bytes);
+        }
+    }
+
+    fn discard(&self, tenant: &str, reason: &'static str, lines: u64, bytes: u64) {
+        let label = Discard { reason, tenant: tenant.to_owned() };
+        self.metrics.discarded_lines.get_or_create(&label).inc_by(lines);
+        self.metrics.discarded_bytes.get_or_create(&label).inc_by(bytes);
+        if self.metrics.discard_log.allow() {
+            tracing::warn!(
+                tenant,
+                reason,
+                lines,
+                bytes,
+                "lines were refused (further refusals are logged once a second)"
+            );
+        }
+    }
+}
+
+/// What the client is told of a push that was stored in part: complaints of validation come before others.
+fn told(outcome: &Outcome, ignored: &[Ignored]) -> Option<PushError> {
+    if let Some(error) = outcome.complaints.error() {
+        return Some(error);
+    }
+    let first = ignored.first()?.error();
+    let texts: Vec<String> = ignored.iter().take(IGNORED_SHOWN_MAX).map(ToString::to_string).collect();
+    Some(PushError::new(first.code, texts.join("\n")))
+}
+
+fn refusal(error: &AppendError) -> PushError {
+    let code = match error {
+        AppendError::DiskFull(_) => ErrorCode::RateLimited,
+        AppendError::Log(_) | AppendError::Closed => ErrorCode::Unavailable,
+    };
+    PushError::new(code, error.to_string())
+}

@@ -1,0 +1,135 @@
+//! A whole node: everything put together, ready to be served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_storage::chunk_store::{ChunkStore, S3Options, StoreLocation, StoreOptions};
+use grapevine_storage::index::{Index, IndexOptions};
+use grapevine_storage::pack::Level;
+
+use crate::config::server::ChunkStore as StoreConfig;
+use crate::config::{Config, ConfigError};
+use crate::disk::DiskGate;
+use crate::distributor::Distributor;
+use crate::env::Env;
+use crate::exec::Lane;
+use crate::ingester::policy::FlushLimits;
+use crate::ingester::spool::Spool;
+use crate::ingester::{Ingester, IngesterOptions, Loops};
+use crate::limits::TenantLimits;
+use crate::metrics::Metrics;
+use crate::querier::Querier;
+use crate::querier::packs::Packs;
+
+/// A node. Shared by all its requests.
+#[derive(Debug)]
+pub struct Node {
+    /// What it lives in.
+    pub env: Env,
+    /// What it was told.
+    pub config: Config,
+    /// The limits of its tenants.
+    pub limits: Arc<TenantLimits>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// Its index.
+    pub index: Arc<Index>,
+    /// Where its packs go.
+    pub store: ChunkStore,
+    /// Takes entries in.
+    pub ingester: Arc<Ingester>,
+    /// Takes pushes in.
+    pub distributor: Arc<Distributor>,
+    /// Answers queries.
+    pub querier: Arc<Querier>,
+    /// How full its disk is.
+    pub disk: Arc<DiskGate>,
+}
+
+impl Node {
+    /// Opens what a node needs and replays its log. Run the [`Loops`] beside it.
+    ///
+    /// # Errors
+    /// Directories that cannot be used. Damage is not an error.
+    pub async fn open(env: Env, config: Config, store: ChunkStore) -> anyhow::Result<(Arc<Self>, Loops)> {
+        let metrics = Metrics::new();
+        let limits = Arc::new(config.tenant_limits());
+        let root = env.data_dir.join("index");
+        let index = env.exec.run(Lane::Disk, move || Index::open(&root, IndexOptions::default())).await?;
+        let index = Arc::new(index);
+        let (ingester, loops) = Ingester::open(
+            env.clone(),
+            ingester_options(&config),
+            index.clone(),
+            store.clone(),
+            metrics.clone(),
+        )
+        .await?;
+        let disk = Arc::new(DiskGate::default());
+        let distributor = Arc::new(Distributor::new(
+            env.clone(),
+            limits.clone(),
+            ingester.clone(),
+            metrics.clone(),
+            disk.clone(),
+        ));
+        let spool = Spool::open(&env.data_dir.join("spool"))?;
+        let packs = Arc::new(Packs::new(store.clone(), spool));
+        let querier = Querier::new(env.clone(), ingester.clone(), index.clone(), packs, metrics.clone());
+        let querier = Arc::new(querier);
+        let node = Node { env, config, limits, metrics, index, store, ingester, distributor, querier, disk };
+        Ok((Arc::new(node), loops))
+    }
+}
+
+fn ingester_options(config: &Config) -> IngesterOptions {
+    let flush = FlushLimits {
+        sealed_bytes_max: config.head.sealed_size_max.0,
+        open_bytes_max: config.head.open_size_max.0,
+        wal_bytes_max: config.wal.size_max.0,
+        age_max: config.head.age_max.0,
+    };
+    IngesterOptions { flush, segment_bytes: config.wal.segment_size.0, level: Level::default() }
+}
+
+/// How long one attempt at the chunk store may take.
+const STORE_ATTEMPT: Duration = Duration::from_secs(30);
+
+/// Opens the chunk store that a configuration names; `variable` reads the environment.
+///
+/// # Errors
+/// An address that cannot be used, or a directory that cannot be made.
+pub fn open_store(
+    config: &Config,
+    seed: u64,
+    variable: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<ChunkStore> {
+    let location = location(config, variable)?;
+    let options = StoreOptions { attempt_timeout: STORE_ATTEMPT, seed, ..StoreOptions::default() };
+    Ok(ChunkStore::open(&location, options)?)
+}
+
+fn location(
+    config: &Config,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<StoreLocation, ConfigError> {
+    let s3 = &config.s3;
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Ok(match config.chunk_store()? {
+        StoreConfig::Directory(path) => StoreLocation::Directory(path),
+        StoreConfig::S3 { bucket, prefix } => StoreLocation::S3(
+            S3Options {
+                bucket,
+                prefix,
+                endpoint: given(&s3.endpoint),
+                region: given(&s3.region),
+                access_key_id: given(&s3.access_key_id),
+                secret_access_key: given(s3.secret_access_key.reveal()),
+                session_token: given(s3.session_token.reveal()),
+                path_style: !s3.virtual_hosted_style,
+                allow_http: s3.allow_http,
+            }
+            .or_from_env(variable),
+        ),
+    })
+}
