@@ -20,3 +20,9 @@ pub mod stream_cache;
 pub mod validate;
 pub mod wal;
 mod wire;
+
+#[cfg(test)]
+#[path = "../../../tests/bad_requests.rs"]
+pub mod bad_requests;
+#[cfg(test)]
+mod exam;
