@@ -1,8 +1,8 @@
 //! The OpenTelemetry push, `/otlp/v1/logs`, mapped onto streams, lines and structured metadata as Loki maps it.
 //!
 //! The generated messages take a hundred times the memory of the bytes they come from if a client wants them
-//! to, so a request is never decoded as a whole: it is walked ([`request`]), and one resource, scope or record
-//! at a time is decoded and mapped ([`record`]).
+//! to, so a request is never decoded as a whole: it is walked (`request`), and one resource, scope or record
+//! at a time is decoded and mapped (`record`).
 
 pub mod attributes;
 mod record;
