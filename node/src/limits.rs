@@ -188,6 +188,13 @@ impl Limits {
             if !(value >= 0.0 && value.is_finite()) {
                 return error(key, value.to_string(), "must be a number, 0 at least");
             }
+            if value == 0.0 && key == "ingestion_burst_size_mb" {
+                return error(
+                    key,
+                    value.to_string(),
+                    "lets no push through; `ingestion_rate_mb = 0` is no limit",
+                );
+            }
         }
         if !(200..=599).contains(&self.block_ingestion_status_code) {
             let value = self.block_ingestion_status_code.to_string();
@@ -315,7 +322,8 @@ mod tests {
     #[test]
     fn senseless_values_are_refused() {
         for (text, key) in [
-            ("ingestion_rate_mb = 0.0", "ingestion_rate_mb"),
+            ("ingestion_rate_mb = -1.0", "ingestion_rate_mb"),
+            ("ingestion_burst_size_mb = 0.0", "ingestion_burst_size_mb"),
             ("ingestion_burst_size_mb = nan", "ingestion_burst_size_mb"),
             ("block_ingestion_status_code = 99", "block_ingestion_status_code"),
             ("block_ingestion_until = 'soon'", "block_ingestion_until"),

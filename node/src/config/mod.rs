@@ -342,6 +342,7 @@ mod tests {
     use super::server::{LogFormat, Tenancy};
     use super::units::{ByteSize, Period};
     use super::{Config, ConfigError, paths, variable_of};
+    use crate::limits::Limits;
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -354,7 +355,10 @@ mod tests {
     #[test]
     fn nothing_written_means_the_defaults() {
         let config = load("", &[("HOME", "/root"), ("GRAPEVINE_CONFIG", "x")], &[]).unwrap();
-        assert_eq!(config, Config::default());
+        let limits = Limits::default_for(Tenancy::Single);
+        assert_eq!(config, Config { limits, ..Config::default() });
+        let shared = load("tenancy = 'header'", &[], &[]).unwrap();
+        assert_eq!(shared.limits, Limits::default());
         assert_eq!(config.server.http_listen, "127.0.0.1:3100");
     }
 

@@ -538,6 +538,19 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_of_nothing_is_no_limit() {
+        let limits =
+            Limits { ingestion_rate_mb: 0.0, per_stream_rate_limit: ByteSize(0), ..Limits::default() };
+        let outcome = Outcome { line_bytes: 1 << 40, ..Outcome::default() };
+        admit(&outcome, &mut RateLimiter::default(), "t", &limits, 1, NOW).unwrap();
+        let limits = Limits { per_stream_rate_limit_burst: ByteSize(0), ..limits };
+        assert!(
+            admit_streams(&mut entries(&[(0, "a")]), &mut RateLimiter::default(), "t", &limits, NOW)
+                .is_empty()
+        );
+    }
+
+    #[test]
     fn a_stream_above_its_rate_is_left_out_whole() {
         let mut batch = batch(&format!(
             r#"{{"stream":{{"a":"1"}},"values":[["{NOW}","12345"],["{NOW}","6"]]}},{{"stream":{{"a":"2"}},"values":[["{NOW}","x"]]}}"#
