@@ -9,10 +9,6 @@ use grapevine::cli::{Cli, Command, labels, push, query, serve, tail};
 /// Threads that blocking work may use: the lanes bound it far below.
 const BLOCKING_THREADS_MAX: usize = 64;
 
-/// Heads and blocks of many sizes come and go: glibc's allocator keeps a third more memory for the same work.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()

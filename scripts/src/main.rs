@@ -1,5 +1,6 @@
 //! `cargo xtask`: the commands that developers and CI share.
 
+mod bench;
 mod check;
 mod run;
 mod tidy;
@@ -11,6 +12,8 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   check [--install]   format, lints, docs, tests, house rules; --install first fetches what the tests need
+  bench [--hard] [--mb N] [--binary FILE] [--peer URL] [--peer-pid N] [-- SERVE-OPTIONS]
+                      push a gigabyte of logs, ask six queries, print what it took
   tools               fetch what the tests need: Debian packages, client libraries, an S3 server
 ";
 
@@ -20,6 +23,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["check"] => check::check(),
         ["check", "--install"] => tools::install().and_then(|()| check::check()),
+        ["bench", options @ ..] => bench::bench(options),
         ["tools"] => tools::install(),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");

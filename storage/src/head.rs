@@ -197,7 +197,9 @@ impl Head {
                 Append::Taken => break,
                 Append::TooLarge => return Appended::TooLarge,
                 Append::Full => {
+                    let next = state.open.text.next_like();
                     state.close_open();
+                    state.open.text = next;
                     sealed_one = true;
                 }
             }

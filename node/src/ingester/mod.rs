@@ -156,16 +156,16 @@ impl Ingester {
     /// What could not be packed or shipped; it is kept and tried again.
     pub async fn flush_all(&self) -> anyhow::Result<()> {
         let everything = self.heads.all().into_iter().map(|(key, head)| (key, head, Extent::Everything));
-        self.flush(everything.collect()).await?;
+        self.flush(everything.collect(), true).await?;
         self.shipper.ship_all().await
     }
 
-    async fn flush(&self, heads: Vec<(HeadKey, Arc<Head>, Extent)>) -> anyhow::Result<()> {
+    /// Flushes so much of each head; `all` says that it is everything, so that the log can be emptied.
+    async fn flush(&self, heads: Vec<(HeadKey, Arc<Head>, Extent)>, all: bool) -> anyhow::Result<()> {
         let _one_at_a_time = self.flushing.lock().await;
-        let whole = heads.iter().any(|(_, _, extent)| *extent == Extent::Everything);
         let flushed = self.flusher.flush(heads).await;
         self.heads.retire_empty();
-        self.reclaim(whole).await;
+        self.reclaim(all).await;
         self.shipper.wake();
         flushed
     }
@@ -206,7 +206,7 @@ impl Ingester {
                 let (key, head) = heads[*n].clone();
                 (key, head, *extent)
             });
-            if let Err(error) = self.flush(wanted.collect()).await {
+            if let Err(error) = self.flush(wanted.collect(), false).await {
                 tracing::error!(
                     error = format!("{error:#}"),
                     "a flush failed; what it took stays in memory and in the log"

@@ -35,6 +35,12 @@ pub struct HeadStats {
     pub oldest_segment: u64,
 }
 
+impl HeadStats {
+    fn is_empty(&self) -> bool {
+        self.open_bytes + self.sealed_bytes == 0
+    }
+}
+
 /// What of a head is to be flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
@@ -73,10 +79,13 @@ pub fn decide(limits: &FlushLimits, heads: &[HeadStats], wal_bytes: u64, newest_
             }
         }
     }
+    // Heads that are half as old go along, so that quiet streams leave in a few packs, not in one each.
+    let one_is_old = heads.iter().any(|head| head.age >= limits.age_max && !head.is_empty());
     let segment_cut = (wal_bytes > limits.wal_bytes_max).then(|| segment_cut(heads, newest_segment));
     for (n, head) in heads.iter().enumerate() {
         let pins_log = segment_cut.is_some_and(|cut| head.oldest_segment <= cut);
-        if (pins_log || head.age >= limits.age_max) && head.open_bytes + head.sealed_bytes > 0 {
+        let goes_along = one_is_old && head.age >= limits.age_max / 2;
+        if (pins_log || goes_along) && !head.is_empty() {
             want(n, Extent::Everything);
         }
     }
@@ -98,7 +107,7 @@ fn sealed_extent(limits: &FlushLimits, heads: &[HeadStats]) -> Option<Extent> {
 
 /// The older half of the segments that heads hold on to.
 fn segment_cut(heads: &[HeadStats], newest_segment: u64) -> u64 {
-    let oldest = heads.iter().filter(|h| h.open_bytes + h.sealed_bytes > 0).map(|h| h.oldest_segment).min();
+    let oldest = heads.iter().filter(|h| !h.is_empty()).map(|h| h.oldest_segment).min();
     let oldest = oldest.unwrap_or(newest_segment);
     oldest + newest_segment.saturating_sub(oldest) / 2
 }
@@ -173,6 +182,14 @@ mod tests {
     fn an_old_head_goes_whole_and_an_old_empty_one_not_at_all() {
         let old = HeadStats { age: Duration::from_secs(60), ..EMPTY };
         check(&[HeadStats { open_bytes: 1, ..old }, old], 0, &[], &[(0, Extent::Everything)]);
+    }
+
+    #[test]
+    fn heads_half_as_old_go_along_with_an_old_one() {
+        let aged = |age| HeadStats { open_bytes: 1, age: Duration::from_secs(age), ..EMPTY };
+        check(&[aged(29), aged(30), aged(59)], 0, &[], &[]);
+        let whole = Extent::Everything;
+        check(&[aged(29), aged(30), aged(60)], 0, &[], &[(1, whole), (2, whole)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use grapevine_storage::scan::LineFilter;
 
 use super::error::QueryError;
-use super::packs::Packs;
+use super::packs::{ChunkSource, Packs};
 use super::scan::Scanner;
 use super::work::{Fetched, Unreadable, Work};
 use crate::exec::{Exec, Lane};
@@ -167,17 +167,11 @@ async fn run_remote<J: Job>(
     mut local: J::Local,
 ) -> Result<J::Local, QueryError> {
     while let Some(work) = queue.next(&**job) {
-        if job.filter().has_demands()
-            && let Some(chunk) = work.chunk()
-        {
-            match packs.fetch_filter(chunk).await {
-                Ok(source) => match is_ruled_out(packs, &**job, &work, source.as_ref(), &mut local) {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(unreadable) => tracing::warn!(why = unreadable.0, "a filter cannot be read"),
-                },
-                Err(why) => tracing::warn!(why, "a filter cannot be fetched"),
-            }
+        let filter = fetch_filter(packs, &**job, &work).await;
+        match is_ruled_out(packs, &**job, &work, filter.as_ref(), &mut local) {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(unreadable) => tracing::warn!(why = unreadable.0, "a filter cannot be read"),
         }
         let fetched = match work.fetch(packs, job.reads_text()).await {
             Ok(fetched) => fetched,
@@ -201,11 +195,20 @@ async fn run_remote<J: Job>(
     Ok(local)
 }
 
+/// A filter that cannot be fetched rules nothing out.
+async fn fetch_filter<J: Job>(packs: &Packs, job: &J, work: &Work) -> Option<ChunkSource> {
+    let chunk = work.chunk().filter(|_| job.filter().has_demands())?;
+    packs.fetch_filter(chunk).await.unwrap_or_else(|why| {
+        tracing::warn!(why, "a filter cannot be fetched");
+        None
+    })
+}
+
 fn is_ruled_out<J: Job>(
     packs: &Packs,
     job: &J,
     work: &Work,
-    fetched: Option<&super::packs::ChunkSource>,
+    fetched: Option<&ChunkSource>,
     local: &mut J::Local,
 ) -> Result<bool, Unreadable> {
     let stats = &mut J::scanner(local).stats;

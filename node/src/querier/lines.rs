@@ -55,6 +55,8 @@ impl OptionsOf {
 #[derive(Debug, Default)]
 pub struct Best {
     lines: Vec<(StreamId, LogLine)>,
+    /// Nothing has come since the last cut.
+    is_cut: bool,
 }
 
 /// Room for so many times the limit before the best are sorted out.
@@ -62,6 +64,7 @@ const SLACK: usize = 2;
 
 impl Best {
     fn add(&mut self, found: Vec<(StreamId, LogLine)>, limit: usize, forward: bool) {
+        self.is_cut &= found.is_empty();
         self.lines.extend(found);
         if self.lines.len() > limit.saturating_mul(SLACK) {
             self.cut(limit, forward);
@@ -70,6 +73,9 @@ impl Best {
 
     /// Sorts, and keeps the best. Stable: lines of one stream and moment keep the order in which they were found.
     fn cut(&mut self, limit: usize, forward: bool) {
+        if std::mem::replace(&mut self.is_cut, true) {
+            return;
+        }
         if forward {
             self.lines.sort_by_key(|(stream, line)| (line.timestamp, *stream));
         } else {
@@ -138,7 +144,14 @@ impl Job for LineJob {
         let mut known: BTreeMap<u128, Arc<LineLabels>> = BTreeMap::new();
         let mut found = Vec::new();
         let mut passed = 0;
+        let forward = self.span.forward;
+        let bound = self.best().bound(self.limit, forward);
+        let is_beyond =
+            |timestamp| bound.is_some_and(|b| if forward { timestamp > b } else { timestamp < b });
         let read = work.lines::<()>(packs, fetched, scanner, &self.filter, self.span, &mut |line| {
+            if is_beyond(line.timestamp) {
+                return ControlFlow::Break(());
+            }
             let outcome = stages.process(line.timestamp, line.line, line.metadata);
             let Some(outcome) = outcome else { return ControlFlow::Continue(()) };
             passed += 1;
@@ -148,7 +161,7 @@ impl Job for LineJob {
             if found.len() >= self.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         scanner.stats.lines_passed += passed;
-        self.best().add(found, self.limit, self.span.forward);
+        self.best().add(found, self.limit, forward);
         Ok(read.map(drop))
     }
 }

@@ -34,9 +34,19 @@ pub enum Append {
 }
 
 impl BlockText {
-    /// An empty block with room for a whole block's text.
+    /// An empty block.
     pub fn new() -> Self {
         BlockText::default()
+    }
+
+    /// An empty block with the room that this one, which is full, turned out to need: its stream will likely fill
+    /// the next as well, and a text that grows by doubling takes up to twice its size.
+    pub fn next_like(&self) -> Self {
+        BlockText {
+            text: Vec::with_capacity(self.text.len().max(BLOCK_TEXT_BYTES)),
+            timestamps: Vec::with_capacity(self.timestamps.len() + self.timestamps.len() / 8),
+            ..BlockText::default()
+        }
     }
 
     /// Appends an entry. An empty block takes any entry that a block can hold, so a line larger than a block

@@ -1,0 +1,244 @@
+//! `cargo xtask bench`: makes the load, pushes it, asks six queries, prints a table.
+//!
+//! Figures are CPU seconds of the server's process and its peak memory, which a noisy machine does not
+//! disturb as it disturbs wall time; wall times stand beside them.
+
+mod load;
+mod server;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::Semaphore;
+
+use crate::run::{command, root, run};
+use load::{Load, NEEDLE_SUBSTRING, NEEDLE_WORD, SPAN_S, Shape};
+use server::Server;
+
+/// Pushes under way at once, as from a few agents.
+const PUSHES_AT_ONCE: usize = 4;
+/// Cheap queries run often enough that the process's clock (10 ms) resolves one.
+const REPEATS: u32 = 20;
+/// The heavy ones.
+const REPEATS_HEAVY: u32 = 3;
+
+/// What the command line asks for.
+struct Options {
+    text_mb: u64,
+    shape: Shape,
+    peer: Option<String>,
+    peer_pid: Option<u32>,
+    /// Measure this binary instead of building one.
+    binary: Option<String>,
+    extra: Vec<String>,
+}
+
+/// One query of the benchmark.
+struct Question {
+    name: &'static str,
+    query: String,
+    repeats: u32,
+    goal: &'static str,
+}
+
+/// Runs the benchmark.
+pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
+    let options = read(arguments)?;
+    // Fails only where a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if options.binary.is_none() {
+        run(&mut command("cargo", &["build", "--release", "--locked", "--package", "grapevine"]))?;
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&options))
+}
+
+fn read(arguments: &[&str]) -> Result<Options> {
+    let mut options = Options {
+        text_mb: 1074,
+        shape: Shape::Plain,
+        peer: None,
+        peer_pid: None,
+        binary: None,
+        extra: Vec::new(),
+    };
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().with_context(|| format!("`{word}` wants a value"));
+        match *word {
+            "--hard" => options.shape = Shape::Hard,
+            "--mb" => options.text_mb = value()?.parse().context("--mb")?,
+            "--peer" => options.peer = Some((*value()?).to_owned()),
+            "--binary" => options.binary = Some((*value()?).to_owned()),
+            "--peer-pid" => options.peer_pid = Some(value()?.parse().context("--peer-pid")?),
+            "--" => options.extra = words.by_ref().map(|w| (*w).to_owned()).collect(),
+            _ => bail!(
+                "`{word}` is none of --hard, --mb N, --binary FILE, --peer URL, --peer-pid N, -- SERVE-OPTIONS"
+            ),
+        }
+    }
+    Ok(options)
+}
+
+async fn measure(options: &Options) -> Result<()> {
+    let folder = tempfile::tempdir().context("make a folder for the data")?;
+    let built = root().join("target/release/grapevine").to_string_lossy().into_owned();
+    let binary = options.binary.as_ref().unwrap_or(&built);
+    let ours = Server::start(binary, folder.path().join("grapevine"), &options.extra).await?;
+    measure_server("grapevine", &ours, options).await?;
+    drop(ours);
+    if let Some(url) = &options.peer {
+        measure_server(url, &Server::attach(url, options.peer_pid), options).await?;
+    }
+    Ok(())
+}
+
+async fn measure_server(name: &str, server: &Server, options: &Options) -> Result<()> {
+    let corpus = root().join("../shared/corpus");
+    let corpus = corpus.is_dir().then_some(corpus);
+    let end_ns = wall_now_ns();
+    let start_ns = end_ns - (SPAN_S + 60) * 1_000_000_000;
+    let load = Load::new(corpus.as_deref(), options.shape, options.text_mb * 1_000_000, start_ns)?;
+    let one_app = load.apps().find(|app| *app == "openstack").or(load.apps().next()).unwrap_or("").to_owned();
+    println!("\n## {name}: {} MB, {:?}, {}", options.text_mb, options.shape, source(corpus.as_ref()));
+    ingest(server, load).await?;
+    queries(server, &one_app, start_ns, end_ns).await
+}
+
+fn source(corpus: Option<&PathBuf>) -> &'static str {
+    if corpus.is_some() { "lines of the real corpus" } else { "generated lines" }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark of real processes lives in real time")]
+fn wall_now_ns() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+async fn ingest(server: &Server, load: Load) -> Result<()> {
+    let before = server.cpu_s();
+    let (mut text, mut lines, mut wire) = (0, 0, 0);
+    let places = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
+    let mut pushes = tokio::task::JoinSet::new();
+    let began = tokio::time::Instant::now();
+    for batch in load {
+        text += batch.text_bytes;
+        lines += batch.lines;
+        wire += batch.body.len();
+        let place = places.clone().acquire_owned().await?;
+        let target = server.target.clone();
+        pushes.spawn(async move {
+            let done = target.push(batch.body).await;
+            drop(place);
+            done
+        });
+        while let Some(done) = pushes.try_join_next() {
+            done??;
+        }
+    }
+    while let Some(done) = pushes.join_next().await {
+        done??;
+    }
+    let pushed = began.elapsed().as_secs_f64();
+    server.target.flush().await?;
+    let gb = text as f64 / 1e9;
+    println!("| ingest | value | goal |\n| --- | --- | --- |");
+    println!("| text | {gb:.3} GB, {lines} lines, {:.0} MB on the wire | |", wire as f64 / 1e6);
+    if let (Some(before), Some(after)) = (before, server.cpu_s()) {
+        println!("| CPU s per GB, flush included | {:.2} | ≤ 10 |", (after - before) / gb);
+    }
+    println!("| wall s, pushes alone | {pushed:.1} | |");
+    if let Some(rss) = server.peak_rss_mib() {
+        println!("| peak RSS, MiB | {rss:.0} | ≤ 256 |");
+    }
+    if let Some(folder) = &server.data_dir {
+        let scaled = stored_bytes(folder)? as f64 / 1e6 * 1.074 / gb;
+        println!("| stored, MB per 1,074 MB | {scaled:.1} | ≤ 195 |");
+    }
+    Ok(())
+}
+
+/// Bytes of all files but the log, which is emptied by time, not by a flush.
+fn stored_bytes(folder: &std::path::Path) -> Result<u64> {
+    let mut total = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() && entry.file_name() != "wal" {
+            total += stored_bytes(&entry.path())?;
+        } else if kind.is_file() {
+            // Blocks on the disk, not length: an LMDB file has holes.
+            total += std::os::unix::fs::MetadataExt::blocks(&entry.metadata()?) * 512;
+        }
+    }
+    Ok(total)
+}
+
+async fn queries(server: &Server, one_app: &str, start_ns: i64, end_ns: i64) -> Result<()> {
+    println!("\n| query | CPU ms | wall ms | goal, CPU | answer |\n| --- | --- | --- | --- | --- |");
+    for question in questions(one_app) {
+        let parameters = [
+            ("query", question.query.clone()),
+            ("start", start_ns.to_string()),
+            ("end", end_ns.to_string()),
+            ("step", "60".to_owned()),
+            ("limit", "1000".to_owned()),
+        ];
+        let answer = server.target.query(&parameters).await?;
+        let before = server.cpu_s();
+        let began = tokio::time::Instant::now();
+        for _ in 0..question.repeats {
+            server.target.query(&parameters).await?;
+        }
+        let wall = began.elapsed().as_secs_f64() * 1000.0 / f64::from(question.repeats);
+        let cpu = match (before, server.cpu_s()) {
+            (Some(before), Some(after)) => {
+                format!("{:.1}", (after - before) * 1000.0 / f64::from(question.repeats))
+            }
+            _ => "?".to_owned(),
+        };
+        let (name, goal) = (question.name, question.goal);
+        println!("| {name} | {cpu} | {wall:.1} | {goal} | {} |", summary(&answer));
+    }
+    Ok(())
+}
+
+fn questions(one_app: &str) -> [Question; 6] {
+    let all = r#"{site="bench"}"#;
+    let question = |name, query, repeats, goal| Question { name, query, repeats, goal };
+    let parse = match one_app {
+        "openstack" => r#"regexp "status: (?P<status>[0-9]+)""#,
+        _ => r#"pattern "<_> <status> <_>""#,
+    };
+    let wanted = if one_app == "openstack" { r#"|= "status: " "# } else { "" };
+    [
+        question("needle, word", format!("{all} |= \"{NEEDLE_WORD}\""), REPEATS, "≤ 8"),
+        question("needle, substring", format!("{all} |= \"{NEEDLE_SUBSTRING}\""), REPEATS, "≤ 30"),
+        question(
+            "regex count",
+            format!(r#"sum by (app, host) (count_over_time({all} |~ "(?i)error|timed? ?out" [1m]))"#),
+            REPEATS_HEAVY,
+            "≤ 1000",
+        ),
+        question("rate", format!("sum by (app) (rate({all}[1m]))"), REPEATS, "≤ 50"),
+        question(
+            "parse and count, 1/16",
+            format!(r#"sum by (status) (count_over_time({{app="{one_app}"}} {wanted}| {parse} [1m]))"#),
+            REPEATS,
+            "≤ 120",
+        ),
+        question("last 1000 lines", all.to_owned(), REPEATS, ""),
+    ]
+}
+
+/// Enough of an answer to see that two servers agree: series or lines, and the sum of values.
+fn summary(answer: &serde_json::Value) -> String {
+    let empty = Vec::new();
+    let result = answer["data"]["result"].as_array().unwrap_or(&empty);
+    let values = || result.iter().flat_map(|series| series["values"].as_array().unwrap_or(&empty));
+    let sum: f64 = values().filter_map(|pair| pair[1].as_str()?.parse::<f64>().ok()).sum();
+    match answer["data"]["resultType"].as_str() {
+        Some("streams") => format!("{} lines", values().count()),
+        _ => format!("{} series, sum {sum:.0}", result.len()),
+    }
+}

@@ -1,0 +1,124 @@
+//! The server under test: its process, what it has used, and HTTP to it.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use reqwest::Client;
+
+/// Ticks of `/proc/PID/stat` in a second: fixed by Linux's user interface.
+const TICKS_PER_S: f64 = 100.0;
+/// How often the server is asked whether it is ready, and how long it may take.
+const READY_POLL_MS: u64 = 50;
+const READY_POLLS_MAX: u32 = 600;
+
+/// Where a Loki-compatible server listens. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Target {
+    url: String,
+    client: Client,
+}
+
+/// A Loki-compatible server.
+pub(crate) struct Server {
+    pub(crate) target: Target,
+    /// The process whose time and memory count.
+    pid: Option<u32>,
+    /// Ours to stop, if we started it.
+    child: Option<Child>,
+    /// What it stores, if we know where.
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+impl Server {
+    /// Starts the release binary on a fresh directory.
+    pub(crate) async fn start(binary: &str, data_dir: PathBuf, extra: &[String]) -> Result<Self> {
+        std::fs::create_dir_all(&data_dir)?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let listen = format!("127.0.0.1:{port}");
+        let log = std::fs::File::create(data_dir.with_extension("log"))?;
+        let mut command = Command::new(binary);
+        command.args(["serve", "--http-listen", &listen, "--data-dir"]).arg(&data_dir).args(extra);
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start `{binary}`; `cargo build --release` makes it"))?;
+        let pid = Some(child.id());
+        let target = Target { url: format!("http://{listen}"), client: Client::new() };
+        target.wait_ready().await?;
+        let server = Server { target, pid, child: Some(child), data_dir: Some(data_dir) };
+        Ok(server)
+    }
+
+    /// A server that runs already; its process is found by `pid`, if given.
+    pub(crate) fn attach(url: &str, pid: Option<u32>) -> Self {
+        let url = url.trim_end_matches('/').to_owned();
+        Server { target: Target { url, client: Client::new() }, pid, child: None, data_dir: None }
+    }
+
+    /// CPU seconds that the process has used, user and system.
+    pub(crate) fn cpu_s(&self) -> Option<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid?)).ok()?;
+        // The name in parentheses may hold spaces: fields are counted from its end.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = |n: usize| fields.get(n)?.parse::<f64>().ok();
+        Some((ticks(11)? + ticks(12)?) / TICKS_PER_S)
+    }
+
+    /// The most memory it has had resident, MiB.
+    pub(crate) fn peak_rss_mib(&self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid?)).ok()?;
+        let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+        Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
+    }
+}
+
+impl Target {
+    async fn wait_ready(&self) -> Result<()> {
+        for _ in 0..READY_POLLS_MAX {
+            let answer = self.client.get(format!("{}/ready", self.url)).send().await;
+            if answer.is_ok_and(|a| a.status().is_success()) {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(READY_POLL_MS)).await;
+        }
+        bail!("the server at `{}` does not become ready", self.url)
+    }
+
+    /// Pushes one body.
+    pub(crate) async fn push(&self, body: Vec<u8>) -> Result<()> {
+        let request = self.client.post(format!("{}/loki/api/v1/push", self.url));
+        let answer = request.header("content-type", "application/x-protobuf").body(body).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "push: {status}: {}", answer.text().await.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Ships what is in memory.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        let answer = self.client.post(format!("{}/flush", self.url)).send().await?;
+        ensure!(answer.status().is_success(), "flush: {}", answer.status());
+        Ok(())
+    }
+
+    /// Runs a query and gives back its JSON.
+    pub(crate) async fn query(&self, parameters: &[(&str, String)]) -> Result<serde_json::Value> {
+        let request = self.client.get(format!("{}/loki/api/v1/query_range", self.url)).query(parameters);
+        let answer = request.send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "query {parameters:?}: {status}: {text}");
+        Ok(serde_json::from_str(&text)?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself; either way it is gone after this.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
