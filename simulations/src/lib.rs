@@ -4,10 +4,18 @@
 //! the network ([`net`]), the chunk store ([`store`]). One seed decides everything, so that a failure replays
 //! byte for byte.
 
+pub mod check;
+pub mod client;
 pub mod det;
 pub mod disk;
 pub mod host;
+pub mod hunt;
 pub mod net;
 pub mod random;
+pub mod report;
+pub mod scenario;
+pub mod schedule;
 pub mod store;
 pub mod trace;
+pub mod wire;
+pub mod workload;

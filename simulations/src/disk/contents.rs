@@ -135,7 +135,9 @@ fn whole_sectors(at: u64, length: usize, bytes: u64) -> usize {
 mod tests {
     use std::fs;
 
-    use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+    use proptest::prelude::{
+        ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+    };
 
     use super::{Change, Changes, whole_sectors};
     use crate::random::Random;
@@ -183,6 +185,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case writes files a dozen times.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn what_was_synced_is_what_is_left_when_nothing_else_is_kept(before in steps(), after in steps()) {
             let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,246 @@
+//! The checker: what was acknowledged is there, once, in order; what was never written is not.
+//!
+//! A push that was not answered may be stored or not, now or later; its lines may come back, but need not.
+//!
+//! Lines of one timestamp are to come back as they arrived. Within a push that is always checked; across pushes on
+//! request ([`Ties`]), since the node does not keep it yet where two packs share a timestamp.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::workload::{Entry, Workload};
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// An acknowledged line is not in a complete answer.
+    Lost {
+        /// Of which stream.
+        stream: u64,
+        /// The sequences, ascending.
+        sequences: Vec<u64>,
+    },
+    /// A line came back more than once.
+    Doubled {
+        /// Of which stream.
+        stream: u64,
+        /// Which.
+        sequence: u64,
+    },
+    /// A line came back that nobody wrote.
+    Invented {
+        /// Of which stream.
+        stream: u64,
+        /// What it says.
+        line: String,
+    },
+    /// Two lines came back the wrong way round.
+    Disordered {
+        /// Of which stream.
+        stream: u64,
+        /// The one that came first.
+        first: u64,
+        /// The one that should have.
+        second: u64,
+    },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::Lost { stream, sequences } => {
+                let (first, count) = (sequences.first().copied().unwrap_or_default(), sequences.len());
+                write!(f, "stream {stream}: {count} acknowledged lines are lost, the first is {first}")
+            }
+            Violation::Doubled { stream, sequence } => {
+                write!(f, "stream {stream}: line {sequence} came twice")
+            }
+            Violation::Invented { stream, line } => {
+                write!(f, "stream {stream}: nobody wrote `{}`", line.chars().take(80).collect::<String>())
+            }
+            Violation::Disordered { stream, first, second } => {
+                write!(f, "stream {stream}: line {first} came before line {second}")
+            }
+        }
+    }
+}
+
+/// Between which lines of one timestamp the order of arrival is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ties {
+    /// Those of one push.
+    #[default]
+    WithinPushes,
+    /// Those of different pushes too, if the earlier was acknowledged before the later was sent.
+    AcrossPushes,
+}
+
+/// What was written, and what of it was acknowledged.
+#[derive(Debug)]
+pub struct Ledger {
+    workload: Workload,
+    ties: Ties,
+    streams: BTreeMap<u64, Stream>,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    /// The first sequence of each push, by which it is known, and whether it was acknowledged.
+    pushes: BTreeMap<u64, bool>,
+    next: u64,
+}
+
+impl Stream {
+    fn push_of(&self, sequence: u64) -> Option<(u64, bool)> {
+        self.pushes.range(..=sequence).next_back().map(|(first, acknowledged)| (*first, *acknowledged))
+    }
+}
+
+impl Ledger {
+    /// Nothing is written yet.
+    pub fn new(workload: Workload, ties: Ties) -> Self {
+        Ledger { workload, ties, streams: BTreeMap::new() }
+    }
+
+    /// Begins a push of a stream's next lines, as many as said.
+    pub fn offer(&mut self, stream: u64, lines: u64) -> std::ops::Range<u64> {
+        let state = self.streams.entry(stream).or_default();
+        let sequences = state.next..state.next + lines;
+        state.pushes.insert(sequences.start, false);
+        state.next = sequences.end;
+        sequences
+    }
+
+    /// The push that begins with a sequence was acknowledged.
+    pub fn acknowledge(&mut self, stream: u64, first: u64) {
+        self.streams.entry(stream).or_default().pushes.insert(first, true);
+    }
+
+    /// How many lines were acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        let of =
+            |stream: &Stream| (0..stream.next).filter(|n| stream.push_of(*n).is_some_and(|(_, a)| a)).count();
+        self.streams.values().map(|stream| of(stream) as u64).sum()
+    }
+
+    /// The sequences of a stream that an answer must hold which is asked for from now on.
+    pub fn owed(&self, stream: u64) -> BTreeSet<u64> {
+        let Some(state) = self.streams.get(&stream) else { return BTreeSet::new() };
+        (0..state.next).filter(|n| state.push_of(*n).is_some_and(|(_, acknowledged)| acknowledged)).collect()
+    }
+
+    /// Holds an answer about a whole stream, oldest line first, against what was owed when it was asked for.
+    pub fn verify(&self, stream: u64, owed: &BTreeSet<u64>, answer: &[Entry]) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        let mut seen: Vec<(u64, i64)> = Vec::with_capacity(answer.len());
+        for entry in answer {
+            match self.place(stream, entry) {
+                Some(sequence) => seen.push((sequence, entry.timestamp)),
+                None => violations.push(Violation::Invented { stream, line: entry.line.clone() }),
+            }
+        }
+        for pair in seen.windows(2) {
+            if self.is_disordered(stream, pair[0], pair[1]) {
+                violations.push(Violation::Disordered { stream, first: pair[0].0, second: pair[1].0 });
+            }
+        }
+        let mut found = BTreeSet::new();
+        for (sequence, _) in seen {
+            if !found.insert(sequence) {
+                violations.push(Violation::Doubled { stream, sequence });
+            }
+        }
+        let lost: Vec<u64> = owed.difference(&found).copied().collect();
+        if !lost.is_empty() {
+            violations.push(Violation::Lost { stream, sequences: lost });
+        }
+        violations
+    }
+
+    /// The sequence of an entry that was offered, and is right to the byte.
+    fn place(&self, stream: u64, entry: &Entry) -> Option<u64> {
+        let (named, sequence) = Workload::place_of(&entry.line)?;
+        let offered = self.streams.get(&stream).is_some_and(|state| sequence < state.next);
+        (named == stream && offered && self.workload.entry(stream, sequence) == *entry).then_some(sequence)
+    }
+
+    /// By time; of one time by arrival, as far as it is known and asked for.
+    fn is_disordered(&self, stream: u64, (first, at): (u64, i64), (second, then): (u64, i64)) -> bool {
+        if at != then {
+            return at > then;
+        }
+        let Some(state) = self.streams.get(&stream) else { return false };
+        match (state.push_of(first), state.push_of(second)) {
+            (Some((of_first, _)), Some((of_second, acknowledged))) => {
+                let across = acknowledged && self.ties == Ties::AcrossPushes;
+                second < first && (of_first == of_second || across)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ledger, Ties, Violation};
+    use crate::workload::{Entry, Workload};
+
+    const WORKLOAD: Workload = Workload { seed: 1, streams: 1 };
+
+    /// Nine lines, the first six acknowledged in two pushes.
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(WORKLOAD, Ties::AcrossPushes);
+        for acknowledged in [true, true, false] {
+            let push = ledger.offer(0, 3);
+            if acknowledged {
+                ledger.acknowledge(0, push.start);
+            }
+        }
+        ledger
+    }
+
+    fn entries(sequences: &[u64]) -> Vec<Entry> {
+        sequences.iter().map(|n| WORKLOAD.entry(0, *n)).collect()
+    }
+
+    fn check(answer: &[Entry], expected: &[Violation]) {
+        let ledger = ledger();
+        assert_eq!(ledger.verify(0, &ledger.owed(0), answer), expected);
+    }
+
+    #[test]
+    fn acknowledged_lines_suffice_and_unanswered_ones_may_come_too() {
+        check(&entries(&[0, 1, 2, 3, 4, 5]), &[]);
+        check(&entries(&[0, 1, 2, 3, 4, 5, 7]), &[]);
+    }
+
+    #[test]
+    fn lost_doubled_and_disordered_lines_are_told() {
+        let lost = Violation::Lost { stream: 0, sequences: vec![1, 5] };
+        check(&entries(&[0, 2, 3, 4]), &[lost]);
+        check(&entries(&[0, 1, 2, 3, 3, 4, 5]), &[Violation::Doubled { stream: 0, sequence: 3 }]);
+        // Of one time and one push, and of two times.
+        let tie = Violation::Disordered { stream: 0, first: 1, second: 0 };
+        check(&entries(&[1, 0, 2, 3, 4, 5]), &[tie]);
+        let time = Violation::Disordered { stream: 0, first: 3, second: 2 };
+        check(&entries(&[0, 1, 3, 2, 4, 5]), &[time]);
+    }
+
+    #[test]
+    fn lines_that_are_wrong_in_any_part_are_invented() {
+        let right = WORKLOAD.entry(0, 3);
+        let line = format!("{}x", right.line);
+        let wrong = [
+            Entry { line, ..right.clone() },
+            Entry { timestamp: right.timestamp + 1, ..right },
+            WORKLOAD.entry(0, 9),
+            WORKLOAD.entry(1, 0),
+            Entry { timestamp: 0, line: "?".into() },
+        ];
+        let ledger = ledger();
+        for entry in wrong {
+            let violations = ledger.verify(0, &Default::default(), std::slice::from_ref(&entry));
+            assert_eq!(violations, [Violation::Invented { stream: 0, line: entry.line }]);
+        }
+    }
+}

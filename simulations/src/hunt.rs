@@ -1,0 +1,155 @@
+//! Many seeds, a process each: finds those that break a promise or do not replay, and makes them smaller.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result, bail};
+
+use crate::trace;
+
+/// Exit code of a run in which a promise was broken.
+pub const EXIT_BROKEN: u8 = 1;
+
+/// What is hunted with.
+#[derive(Clone, Debug)]
+pub struct Hunt {
+    /// The `grapevine-sim` executable.
+    pub program: PathBuf,
+    /// The scenario and its options, the seed and what is to be left out excepted.
+    pub arguments: Vec<OsString>,
+    /// Run each seed twice and compare the traces.
+    pub twice: bool,
+    /// Processes at a time.
+    pub jobs: usize,
+}
+
+/// What came of a seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All promises were kept.
+    Held,
+    /// Some were broken; the run's own words.
+    Broken(String),
+    /// Two runs differed; where.
+    Diverged(String),
+    /// The process failed otherwise.
+    Failed(String),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Held => f.write_str("held"),
+            Verdict::Broken(text) => write!(f, "BROKEN\n{text}"),
+            Verdict::Diverged(text) => write!(f, "DIVERGED: two runs of this seed differ\n{text}"),
+            Verdict::Failed(text) => write!(f, "FAILED: the harness or the whole process\n{text}"),
+        }
+    }
+}
+
+impl Hunt {
+    /// Runs a range of seeds and tells of each as it is done. Gives back those that did not hold, in order.
+    ///
+    /// # Errors
+    /// No process can be started.
+    pub fn run(
+        &self,
+        seeds: Range<u64>,
+        tell: &(dyn Fn(u64, &Verdict) + Sync),
+    ) -> Result<Vec<(u64, Verdict)>> {
+        let next = AtomicU64::new(seeds.start);
+        let found = Mutex::new(Vec::new());
+        let work = || -> Result<()> {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds.end {
+                    return Ok(());
+                }
+                let verdict = self.judge(seed, &[])?;
+                tell(seed, &verdict);
+                if verdict != Verdict::Held {
+                    found.lock().expect("no holder of this lock panics").push((seed, verdict));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.jobs.max(1)).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
+        })?;
+        let mut found = found.into_inner().expect("no holder of this lock panics");
+        found.sort_by_key(|(seed, _)| *seed);
+        Ok(found)
+    }
+
+    /// Runs one seed, with these faults left out.
+    ///
+    /// # Errors
+    /// No process can be started.
+    pub fn judge(&self, seed: u64, skip: &[usize]) -> Result<Verdict> {
+        if !self.twice {
+            return Ok(verdict(&self.process(seed, skip, None)?));
+        }
+        let dir = tempfile::tempdir()?;
+        let traces = ["first", "second"].map(|name| dir.path().join(name));
+        let mut runs = Vec::new();
+        for trace in &traces {
+            runs.push(self.process(seed, skip, Some(trace))?);
+        }
+        match trace::first_difference(&traces[0], &traces[1]) {
+            Ok(None) => Ok(verdict(&runs[0])),
+            Ok(Some((number, [one, other]))) => {
+                Ok(Verdict::Diverged(format!("event {number}\n  first run:  {one}\n  second run: {other}")))
+            }
+            // A process that failed early kept no trace.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(verdict(&runs[0])),
+            Err(error) => Err(error).context("compare the traces"),
+        }
+    }
+
+    /// Leaves out as many faults of a seed that does not hold as can be left out. Gives back those to skip.
+    ///
+    /// # Errors
+    /// The seed holds, or no process can be started.
+    pub fn shrink(&self, seed: u64, faults: usize) -> Result<Vec<usize>> {
+        if self.judge(seed, &[])? == Verdict::Held {
+            bail!("seed {seed} holds: there is nothing to make smaller");
+        }
+        let mut skip = Vec::new();
+        for fault in (0..faults).rev() {
+            skip.push(fault);
+            if self.judge(seed, &skip)? == Verdict::Held {
+                skip.pop();
+            }
+        }
+        skip.reverse();
+        Ok(skip)
+    }
+
+    fn process(&self, seed: u64, skip: &[usize], trace: Option<&PathBuf>) -> Result<Output> {
+        let mut command = Command::new(&self.program);
+        command.arg("run").args(&self.arguments).args(["--seed", &seed.to_string()]);
+        if !skip.is_empty() {
+            let skip: Vec<String> = skip.iter().map(usize::to_string).collect();
+            command.args(["--skip", &skip.join(",")]);
+        }
+        if let Some(trace) = trace {
+            command.arg("--trace").arg(trace);
+        }
+        command.output().with_context(|| format!("run `{}`", self.program.display()))
+    }
+}
+
+fn verdict(output: &Output) -> Verdict {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.code() {
+        Some(0) => Verdict::Held,
+        Some(code) if code == i32::from(EXIT_BROKEN) => Verdict::Broken(text(&output.stdout)),
+        _ => Verdict::Failed(format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))),
+    }
+}

@@ -1,0 +1,118 @@
+//! Lines that are a function of seed, stream and sequence: whoever sees one can tell whether it is right.
+//!
+//! No second store is needed to check an answer. Timestamps come in ties and some come late, so that order and
+//! duplicates are put to the test; every other stream lies in the past and runs over midnight UTC.
+
+use std::fmt::Write;
+
+use crate::det::EPOCH_NANOS;
+use crate::random::Random;
+
+/// Lines that share a timestamp.
+const TIE: u64 = 3;
+/// From one timestamp of a stream to the next.
+const STEP_NANOS: i64 = 40_000_000;
+/// So many lines in a thousand come late.
+const LATE_PERMILLE: u64 = 50;
+/// How late at most, in steps.
+const LATE_STEPS_MAX: u64 = 200;
+/// So many lines in a thousand are long.
+const LONG_PERMILLE: u64 = 20;
+/// Half a minute before the midnight before the simulation begins.
+const BEFORE_MIDNIGHT_NANOS: i64 = EPOCH_NANOS - EPOCH_NANOS.rem_euclid(DAY_NANOS) - 30_000_000_000;
+const DAY_NANOS: i64 = 86_400_000_000_000;
+
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// Decides every line.
+    pub seed: u64,
+    /// How many streams there are.
+    pub streams: u64,
+}
+
+/// An entry as it is pushed and as it must come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// ns since 1970.
+    pub timestamp: i64,
+    /// The text: printable ASCII.
+    pub line: String,
+}
+
+impl Workload {
+    /// The entry of a stream at a place in its sequence.
+    pub fn entry(&self, stream: u64, sequence: u64) -> Entry {
+        let mut random = Random::of_part(self.seed, "line");
+        let mut random = Random::new(random.next() ^ (stream << 40) ^ sequence);
+        random.next();
+        let late = if random.permille(LATE_PERMILLE) { random.within(1..=LATE_STEPS_MAX) } else { 0 };
+        let step = (sequence / TIE) as i64 - late as i64;
+        let length = if random.permille(LONG_PERMILLE) { 4000 } else { random.within(0..=200) };
+        let mut line = format!("stream={stream} sequence={sequence} text=");
+        for _ in 0..length / 16 {
+            let _ = write!(line, "{:016x}", random.next());
+        }
+        Entry { timestamp: Self::origin(stream) + step * STEP_NANOS, line }
+    }
+
+    fn origin(stream: u64) -> i64 {
+        if stream.is_multiple_of(2) { EPOCH_NANOS } else { BEFORE_MIDNIGHT_NANOS }
+    }
+
+    /// Stream and sequence that a line says it is of.
+    pub fn place_of(line: &str) -> Option<(u64, u64)> {
+        let (stream, rest) = line.strip_prefix("stream=")?.split_once(" sequence=")?;
+        let (sequence, _) = rest.split_once(" text=")?;
+        Some((stream.parse().ok()?, sequence.parse().ok()?))
+    }
+
+    /// A push of some of a stream's entries: Loki's JSON.
+    pub fn push_body(&self, stream: u64, sequences: std::ops::Range<u64>) -> Vec<u8> {
+        let values: Vec<[String; 2]> = sequences
+            .map(|sequence| self.entry(stream, sequence))
+            .map(|entry| [entry.timestamp.to_string(), entry.line])
+            .collect();
+        let labels = serde_json::json!({ "job": "simulation", "stream": stream.to_string() });
+        serde_json::json!({ "streams": [{ "stream": labels, "values": values }] }).to_string().into_bytes()
+    }
+
+    /// The target of a query for all of a stream, oldest line first.
+    pub fn query_target(stream: u64, limit: usize) -> String {
+        let (start, end) = (EPOCH_NANOS - 3 * DAY_NANOS, EPOCH_NANOS + DAY_NANOS);
+        let query = format!("%7Bjob%3D%22simulation%22%2Cstream%3D%22{stream}%22%7D");
+        format!(
+            "/loki/api/v1/query_range?query={query}&start={start}&end={end}&limit={limit}&direction=forward"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Workload;
+
+    #[test]
+    fn lines_follow_from_seed_stream_and_sequence_and_name_them() {
+        let workload = Workload { seed: 1, streams: 2 };
+        let other = Workload { seed: 2, ..workload };
+        for (stream, sequence) in [(0, 0), (0, 1), (1, 0), (7, 12_345)] {
+            let entry = workload.entry(stream, sequence);
+            assert_eq!(entry, workload.entry(stream, sequence));
+            assert_eq!(Workload::place_of(&entry.line), Some((stream, sequence)));
+        }
+        let text = |workload: &Workload| (0..20).map(|n| workload.entry(0, n).line).collect::<String>();
+        assert_ne!(text(&workload), text(&other));
+        assert_eq!(Workload::place_of("stream=1 sequence=x text="), None);
+    }
+
+    #[test]
+    fn timestamps_tie_come_late_and_cross_midnight() {
+        let workload = Workload { seed: 1, streams: 2 };
+        let times: Vec<i64> = (0..4000).map(|n| workload.entry(1, n).timestamp).collect();
+        assert!(times.windows(2).any(|pair| pair[0] == pair[1]));
+        assert!(times.windows(2).any(|pair| pair[0] > pair[1]));
+        let days: std::collections::BTreeSet<i64> =
+            times.iter().map(|t| t.div_euclid(super::DAY_NANOS)).collect();
+        assert_eq!(days.len(), 2);
+    }
+}
