@@ -158,7 +158,6 @@ impl Index {
         day: Day,
     ) -> Result<Arc<DayIndex>, IndexError> {
         let path = self.path(day);
-        let is_new = !path.is_dir();
         let index = match DayIndex::open(day, &path, self.options.map_bytes) {
             Err(error @ IndexError::Corrupt { .. }) => {
                 self.move_aside(day, error.to_string())?;
@@ -168,10 +167,10 @@ impl Index {
             }
             opened => opened?,
         };
-        if is_new {
-            self.sync(&path)?;
-            self.sync(&self.root)?;
-        }
+        // Not only where the folder is new: a process that was killed after making it, or whose sync failed, has
+        // left names behind that a power loss may still take.
+        self.sync(&path)?;
+        self.sync(&self.root)?;
         let index = Arc::new(index);
         open.insert(day, index.clone());
         Ok(index)
