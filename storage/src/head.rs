@@ -161,6 +161,33 @@ pub struct Snapshot {
     pub open: Vec<BlockText>,
 }
 
+/// A block of a head, as far as counting goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockExtent {
+    /// Timestamp of its earliest entry.
+    pub first: i64,
+    /// Timestamp of its latest entry.
+    pub last: i64,
+    /// How many entries.
+    pub entries: u64,
+    /// Bytes of its text, inflated; each line has a line end.
+    pub text_bytes: u64,
+}
+
+impl BlockExtent {
+    fn of_sealed(block: &SealedBlock) -> Self {
+        let header = block.header();
+        let (entries, text_bytes) = (u64::from(header.entries), u64::from(block.text_bytes()));
+        BlockExtent { first: header.first, last: header.last, entries, text_bytes }
+    }
+
+    fn of_text(text: &BlockText) -> Option<Self> {
+        let (first, last) = text.time_range()?;
+        let (entries, text_bytes) = (text.entries() as u64, text.text_bytes() as u64);
+        Some(BlockExtent { first, last, entries, text_bytes })
+    }
+}
+
 /// Chunks that a flush has taken out and must give back or let go.
 #[derive(Debug)]
 pub struct Flushing {
@@ -299,6 +326,22 @@ impl Head {
         Snapshot { sealed, open: open.map(BlockText::to_settled).collect() }
     }
 
+    /// The blocks of each chunk, what is not yet in a complete chunk last: how much it holds and when, without
+    /// copying or inflating any of it.
+    pub fn extents(&self) -> Vec<Vec<BlockExtent>> {
+        let state = self.state();
+        let chunks = state.flushing.iter().chain(&state.chunks);
+        let of_chunk = |kept: &KeptChunk| kept.chunk.blocks.iter().map(BlockExtent::of_sealed).collect();
+        let mut extents: Vec<Vec<BlockExtent>> = chunks.map(of_chunk).collect();
+        let texts = state.full.iter().map(|block| &block.text).chain([&state.open.text]);
+        let sealed = state.building_blocks.iter().map(BlockExtent::of_sealed);
+        let rest: Vec<BlockExtent> = sealed.chain(texts.filter_map(BlockExtent::of_text)).collect();
+        if !rest.is_empty() {
+            extents.push(rest);
+        }
+        extents
+    }
+
     /// The earliest and the latest timestamp of anything in it.
     pub fn time_range(&self) -> Option<(i64, i64)> {
         let state = self.state();
@@ -417,6 +460,8 @@ mod tests {
         }
         head.close_open();
         assert_eq!(all(&head), expected, "closed");
+        let counted: u64 = head.extents().iter().flatten().map(|block| block.entries).sum();
+        assert_eq!(counted, expected.len() as u64, "counted");
         head.seal_waiting(&mut sealer);
         head.complete_chunk();
         assert_eq!(all(&head), expected, "complete");

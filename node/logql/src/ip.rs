@@ -10,7 +10,7 @@ use thiserror::Error;
 
 /// A pattern that is none of the three forms.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("ip: invalid pattern: `{0}`: write an address, a CIDR prefix or `from-to`")]
+#[error("ip: invalid pattern: {0:?}")]
 pub struct IpPatternError(pub String);
 
 /// A compiled `ip("…")` pattern.

@@ -54,7 +54,7 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
 pub fn parse_log(query: &str) -> Result<LogExpr, ParseError> {
     match parse(query)? {
         Expr::Log(log) => Ok(log),
-        Expr::Sample(_) => Err(ParseError::without_position("only log selector is supported")),
+        Expr::Sample(_) => Err(ParseError::wrong_kind("only log selector is supported")),
     }
 }
 
@@ -77,7 +77,7 @@ pub fn parse_matchers(query: &str) -> Result<Vec<Matcher>, ParseError> {
     match (operand.fault, operand.node) {
         (Some(fault), _) => Err(fault),
         (None, expression::Node::Log(log)) if log.stages.is_empty() => Ok(log.selector),
-        (None, _) => Err(ParseError::without_position("only label matchers is supported")),
+        (None, _) => Err(ParseError::wrong_kind("only label matchers are supported")),
     }
 }
 

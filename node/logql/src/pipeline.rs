@@ -49,7 +49,7 @@ pub enum CompileError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// A template that cannot be parsed.
-    #[error("invalid template: {0}")]
+    #[error("invalid line template: {0}")]
     Template(#[from] TemplateError),
     /// A `regexp` that extracts nothing.
     #[error("regexp `{0}`: at least one named capture is required, as in `(?P<name>…)`")]

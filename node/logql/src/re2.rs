@@ -22,7 +22,7 @@ const COMPILED_BYTES_MAX: usize = 10 << 20;
 
 /// An expression that cannot be compiled.
 #[derive(Debug, Error)]
-#[error("invalid regular expression `{pattern}`: {reason}")]
+#[error("error parsing regexp: {reason}: `{pattern}`")]
 pub struct RegexError {
     /// The expression.
     pub pattern: String,

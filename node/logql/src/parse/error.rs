@@ -9,15 +9,22 @@ pub struct ParseError {
     message: String,
     line: u32,
     column: u32,
+    /// The query can be read; it is of another kind than is asked for.
+    wrong_kind: bool,
 }
 
 impl ParseError {
     pub(crate) fn at(message: impl Into<String>, line: u32, column: u32) -> Self {
-        Self { message: message.into(), line, column }
+        Self { message: message.into(), line, column, wrong_kind: false }
     }
 
     pub(crate) fn without_position(message: impl Into<String>) -> Self {
         Self::at(message, 0, 0)
+    }
+
+    /// A query that can be read and is of another kind than is asked for; Loki says so without a prefix.
+    pub(crate) fn wrong_kind(message: impl Into<String>) -> Self {
+        Self { wrong_kind: true, ..Self::without_position(message) }
     }
 
     /// What is wrong, without where.
@@ -39,6 +46,9 @@ impl ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.wrong_kind {
+            return f.write_str(&self.message);
+        }
         match (self.line, self.column) {
             (0, 0) => write!(f, "parse error : {}", self.message),
             (line, column) => write!(f, "parse error at line {line}, col {column}: {}", self.message),

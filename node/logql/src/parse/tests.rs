@@ -296,7 +296,7 @@ fn endpoints_take_their_part_of_the_language() {
     assert!(parse_selector(r#"{a!="x"}"#).is_err());
     assert_eq!(parse_selector(r#"{a="x"}"#).unwrap().len(), 1);
     let refused = parse_selector(r#"{a="x"} |= "y""#).unwrap_err();
-    assert_eq!(refused.message(), "only label matchers is supported");
+    assert_eq!(refused.message(), "only label matchers are supported");
     assert_eq!(parse_log(r#"{a="x"} |= "y""#).unwrap().stages.len(), 1);
     assert_eq!(parse_log("vector(1)").unwrap_err().message(), "only log selector is supported");
 }

@@ -14,11 +14,11 @@ pub(super) const DEPTH_MAX: usize = 64;
 /// Why an object could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum JsonError {
-    #[error("value looks like an object, but its closing `}}` is missing")]
+    #[error("Value looks like object, but can't find closing '}}' symbol")]
     Object,
-    #[error("value is an array, but its closing `]` is missing")]
+    #[error("Value is array, but can't find closing ']' symbol")]
     Array,
-    #[error("value is a string, but its closing quote is missing")]
+    #[error("Value is string, but can't find closing '\"' symbol")]
     String,
     #[error("malformed JSON")]
     Malformed,

@@ -51,7 +51,7 @@ pub trait Context {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// The source is not a template; the query that holds it is refused.
-    #[error("template: line {line}: {problem}")]
+    #[error("template: line:{line}: {problem}")]
     Parse {
         /// Line of the source the problem is on, from 1.
         line: usize,
