@@ -100,7 +100,7 @@ table! {
         query_timeout: Period = Period::seconds(60),
         /// Pieces of one query that run at a time.
         max_query_parallelism: usize = 32,
-        /// Streams that one query may touch.
+        /// Matchers that one selector may have. 0 is no limit.
         max_streams_matchers_per_query: usize = 1000,
         /// Series in an answer about volume.
         volume_max_series: usize = 1000,
@@ -108,6 +108,9 @@ table! {
         max_concurrent_tail_requests: usize = 10,
         /// Labels that each selector must name.
         required_labels: Vec<String> = Vec::new(),
+        /// Aggregations that Loki refuses unless they are named here; `approx_topk` is the one there is. It is
+        /// answered exactly.
+        shard_aggregations: Vec<String> = Vec::new(),
 
         /// How long entries are kept. 0 is for ever, until the disk decides (see `[disk]`).
         retention_period: Period = Period::ZERO,

@@ -1,10 +1,17 @@
 //! Loki's HTTP API.
 
 pub mod error;
+pub mod guard;
 pub mod ingest;
+pub mod legacy;
 pub mod ops;
 pub mod params;
+pub mod published;
 pub mod query;
 pub mod respond;
+pub mod rules;
 pub mod server;
+pub mod starting;
+pub mod tail;
 pub mod time;
+pub mod volume;

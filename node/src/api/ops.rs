@@ -8,14 +8,36 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::error::ApiError;
+use super::server::Tenants;
 use crate::node::Node;
 
 /// The version of Loki whose API this is; clients decide by it what they may ask.
-const LOKI_VERSION: &str = "3.8.0";
+pub const LOKI_VERSION: &str = "3.8.0";
 
 /// `GET /ready`: a node that serves has replayed its log.
 pub async fn ready() -> &'static str {
     "ready\n"
+}
+
+/// `GET /services`: the parts of a node, which all run while it answers.
+pub async fn services() -> &'static str {
+    "distributor => Running\ningester => Running\nquerier => Running\nserver => Running\n"
+}
+
+/// `GET /log_level`: what the configuration says; it is set there.
+pub async fn log_level(State(node): State<Arc<Node>>) -> Response {
+    let body = json!({"message": format!("Current log level is {}", node.config.log.level)});
+    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// `GET /loki/api/v1/cache/generation_numbers`: nothing is cached that would have to be told apart.
+pub async fn cache_generation(_: Tenants) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], "\"\"\n").into_response()
+}
+
+/// What there is no route for, as Go's router says it.
+pub async fn not_found() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// `GET /loki/api/v1/status/buildinfo`

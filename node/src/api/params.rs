@@ -92,12 +92,23 @@ impl Params {
         Ok(Bounds { start, end })
     }
 
+    /// `start` and `end`, refused if they are the wrong way round.
+    pub fn ascending_bounds(&self, now: i64) -> Result<Bounds, ApiError> {
+        let bounds = self.bounds(now)?;
+        match bounds.end < bounds.start {
+            true => Err(ApiError::bad("end timestamp must not be before or equal to start time")),
+            false => Ok(bounds),
+        }
+    }
+
+    /// The same parameters as if no `limit` had been given.
+    pub fn without_limit(&self) -> Self {
+        Params(self.0.iter().filter(|(name, _)| name != "limit").cloned().collect())
+    }
+
     /// All of `query_range`.
     pub fn range(&self, now: i64) -> Result<RangeParams, ApiError> {
-        let bounds = self.bounds(now)?;
-        if bounds.end < bounds.start {
-            return Err(ApiError::bad("end timestamp must not be before or equal to start time"));
-        }
+        let bounds = self.ascending_bounds(now)?;
         let limit = self.limit()?;
         let direction = self.direction()?;
         let step = self.step(bounds)?;
@@ -111,9 +122,13 @@ impl Params {
     /// All of `query`.
     pub fn instant(&self, now: i64) -> Result<InstantParams, ApiError> {
         let limit = self.limit()?;
+        Ok(InstantParams { query: self.query(), time: self.time(now)?, limit, direction: self.direction()? })
+    }
+
+    /// `time`.
+    pub fn time(&self, now: i64) -> Result<i64, ApiError> {
         let wrong = |why| ApiError::bad(format!("could not parse 'time' parameter: {why}"));
-        let time = self.get("time").map_or(Ok(now), |text| parse_time(text).map_err(wrong))?;
-        Ok(InstantParams { query: self.query(), time, limit, direction: self.direction()? })
+        self.get("time").map_or(Ok(now), |text| parse_time(text).map_err(wrong))
     }
 
     /// The LogQL text; empty where there is none, which the parser refuses.

@@ -8,19 +8,20 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use grapevine_logql::ast::{Expr, Matcher};
 use grapevine_logql::eval_limits::EvalLimits;
-use grapevine_logql::parse::{parse, parse_matchers, parse_selector};
+use grapevine_logql::parse::{parse, parse_selector};
 use grapevine_logql::print::pretty;
-use grapevine_logql::quantity::format_prometheus_duration;
 use grapevine_logql::range::Steps;
 use grapevine_storage::index::TimeRange;
 use serde_json::json;
 
 use super::error::ApiError;
+use super::guard::{self, strictest};
 use super::params::{Bounds, Direction, Params, RangeParams};
 use super::respond::{json as respond, json_bytes, query_body};
 use super::server::{Tenants, text};
 use crate::limits::Limits;
 use crate::node::Node;
+use crate::querier::answer::Answer;
 use crate::querier::error::QueryError;
 use crate::querier::{Asker, LogQuery, Querier};
 
@@ -33,12 +34,8 @@ impl From<QueryError> for ApiError {
     }
 }
 
-/// The strictest of the limits of all tenants asked: a query of several must suit each.
-fn strictest(node: &Node, tenants: &Tenants) -> Vec<Arc<Limits>> {
-    tenants.0.iter().map(|tenant| node.limits.of(tenant).clone()).collect()
-}
-
-fn asker(node: &Node, tenants: &Tenants) -> Asker {
+/// Who asks, and within which bounds.
+pub fn asker(node: &Node, tenants: &Tenants) -> Asker {
     let limits = strictest(node, tenants);
     let least = |part: fn(&Limits) -> usize| limits.iter().map(|l| part(l)).min().unwrap_or(0);
     let detected = |tenant: &Arc<str>| (tenant.clone(), node.limits.of(tenant).discover_log_levels);
@@ -53,25 +50,10 @@ fn asker(node: &Node, tenants: &Tenants) -> Asker {
     }
 }
 
-fn categorize(headers: &HeaderMap) -> bool {
+/// Whether the client wants labels kept apart by where they come from.
+pub fn categorize(headers: &HeaderMap) -> bool {
     let flags = text(headers, "X-Loki-Response-Encoding-Flags").unwrap_or_default();
     flags.split(',').any(|flag| flag.trim() == "categorize-labels")
-}
-
-/// Cuts a range to what the tenants may look back on, and refuses what spans too much.
-fn check_length(limits: &[Arc<Limits>], bounds: Bounds) -> Result<()> {
-    let most = limits.iter().map(|l| l.max_query_length.nanos()).filter(|most| *most > 0).min();
-    let length = bounds.end.saturating_sub(bounds.start);
-    match most {
-        Some(most) if length > most => {
-            let length = grapevine_logql::quantity::format_go_duration(length);
-            let most = format_prometheus_duration(most);
-            let text =
-                format!("the query time range exceeds the limit (query length: {length}, limit: {most})");
-            Err(ApiError::bad(text))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// `/loki/api/v1/query_range`
@@ -82,24 +64,31 @@ pub async fn range(
     params: Params,
 ) -> Result<Response> {
     let params = params.range(node.env.clock.now())?;
-    let expr = Querier::parse(&params.query)?;
-    let limits = strictest(&node, &tenants);
-    check_length(&limits, params.bounds)?;
-    let answer = match &expr {
-        Expr::Log(log) => {
-            check_entries(&limits, params.limit)?;
-            let query = log_query(log.clone(), &params);
-            node.querier.lines(&asker(&node, &tenants), query).await?
-        }
-        Expr::Sample(_) => {
-            refuse_approx_topk(&params.query)?;
-            let bounds = align(params.bounds, params.step);
-            let steps = Steps::range(bounds.start, bounds.end, params.step).map_err(QueryError::from)?;
-            node.querier.numbers(&asker(&node, &tenants), &expr, &steps).await?
-        }
-    };
+    let answer = answer_range(&node, &tenants, params).await?;
     let body = query_body(&answer, categorize(&headers));
     Ok(json_bytes(&node.env.exec, &headers, body).await)
+}
+
+/// Answers what `query_range` asks, within the limits.
+pub async fn answer_range(node: &Node, tenants: &Tenants, mut params: RangeParams) -> Result<Answer> {
+    let expr = Querier::parse(&params.query)?;
+    let limits = strictest(node, tenants);
+    guard::check_query(&limits, &expr)?;
+    params.bounds = guard::look_back(&limits, params.bounds, node.env.clock.now());
+    guard::check_length(&limits, params.bounds)?;
+    match &expr {
+        Expr::Log(log) => {
+            guard::check_entries(&limits, params.limit)?;
+            let query = log_query(log.clone(), &params);
+            Ok(node.querier.lines(&asker(node, tenants), query).await?)
+        }
+        Expr::Sample(_) if params.bounds.end < params.bounds.start => Ok(Answer::nothing()),
+        Expr::Sample(_) => {
+            let bounds = align(params.bounds, params.step);
+            let steps = Steps::range(bounds.start, bounds.end, params.step).map_err(QueryError::from)?;
+            Ok(node.querier.numbers(&asker(node, tenants), &expr, &steps).await?)
+        }
+    }
 }
 
 fn log_query(log: grapevine_logql::ast::LogExpr, params: &RangeParams) -> LogQuery {
@@ -113,27 +102,10 @@ fn log_query(log: grapevine_logql::ast::LogExpr, params: &RangeParams) -> LogQue
     }
 }
 
-/// Loki's frontend moves both ends of a metric query down to multiples of the step.
+/// Loki's frontend widens the range of a metric query to multiples of the step: the start moves down, the end up.
 fn align(bounds: Bounds, step: i64) -> Bounds {
     let down = |time: i64| time - time.rem_euclid(step);
-    Bounds { start: down(bounds.start), end: down(bounds.end) }
-}
-
-fn check_entries(limits: &[Arc<Limits>], limit: u32) -> Result<()> {
-    let most = limits.iter().map(|l| l.max_entries_limit_per_query).filter(|most| *most > 0).min();
-    match most {
-        Some(most) if limit as usize > most => Err(ApiError::bad(format!(
-            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {most})"
-        ))),
-        _ => Ok(()),
-    }
-}
-
-fn refuse_approx_topk(query: &str) -> Result<()> {
-    match query.contains("approx_topk") {
-        true => Err(ApiError::internal("approx_topk is not enabled. See -limits.shard_aggregations")),
-        false => Ok(()),
-    }
+    Bounds { start: down(bounds.start), end: down(bounds.end.saturating_add(step - 1)) }
 }
 
 /// `/loki/api/v1/query`
@@ -150,6 +122,7 @@ pub async fn instant(
                     please change your query to a range query type";
         return Err(ApiError::bad(text));
     }
+    guard::check_query(&strictest(&node, &tenants), &expr)?;
     let answer = node.querier.numbers(&asker(&node, &tenants), &expr, &Steps::instant(params.time)).await?;
     Ok(json_bytes(&node.env.exec, &headers, query_body(&answer, false)).await)
 }
@@ -162,13 +135,10 @@ fn selector(params: &Params) -> Result<Vec<Matcher>> {
     }
 }
 
-fn time_range(params: &Params, now: i64) -> Result<TimeRange> {
-    let bounds = params.bounds(now)?;
-    if bounds.end < bounds.start {
-        // Loki's words, odd as they are.
-        let text = "this data is no longer available, it is past now - max_query_lookback (0s)";
-        return Err(ApiError::bad(text));
-    }
+/// The range of a question about labels, within the limits.
+fn time_range(node: &Node, tenants: &Tenants, params: &Params) -> Result<TimeRange> {
+    let now = node.env.clock.now();
+    let bounds = guard::check_time(&strictest(node, tenants), params.bounds(now)?, now)?;
     Ok(TimeRange { first: bounds.start, last: bounds.end })
 }
 
@@ -179,10 +149,15 @@ pub async fn labels(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response> {
-    let range = time_range(&params, node.env.clock.now())?;
-    let selector = selector(&params)?;
-    let names = node.querier.label_names(&tenants.0, &selector, range).await?;
-    Ok(names_answer(&node, &headers, names.into_iter().collect()).await)
+    let names = names(&node, &tenants, &params).await?;
+    Ok(names_answer(&node, &headers, names).await)
+}
+
+/// The names of labels, as asked.
+pub async fn names(node: &Node, tenants: &Tenants, params: &Params) -> Result<Vec<String>> {
+    let range = time_range(node, tenants, params)?;
+    let selector = selector(params)?;
+    Ok(node.querier.label_names(&tenants.0, &selector, range).await?.into_iter().collect())
 }
 
 /// `/loki/api/v1/label/{name}/values`
@@ -193,10 +168,15 @@ pub async fn label_values(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response> {
-    let range = time_range(&params, node.env.clock.now())?;
-    let selector = selector(&params)?;
-    let values = node.querier.label_values(&tenants.0, &name, &selector, range).await?;
-    Ok(names_answer(&node, &headers, values.into_iter().collect()).await)
+    let values = values(&node, &tenants, &name, &params).await?;
+    Ok(names_answer(&node, &headers, values).await)
+}
+
+/// The values of a label, as asked.
+pub async fn values(node: &Node, tenants: &Tenants, name: &str, params: &Params) -> Result<Vec<String>> {
+    let range = time_range(node, tenants, params)?;
+    let selector = selector(params)?;
+    Ok(node.querier.label_values(&tenants.0, name, &selector, range).await?.into_iter().collect())
 }
 
 /// Loki leaves `data` out where there is nothing.
@@ -215,13 +195,13 @@ pub async fn series(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response> {
-    let range = time_range(&params, node.env.clock.now())?;
+    let range = time_range(&node, &tenants, &params)?;
     let wanted: Vec<&str> = params.all("match[]").chain(params.all("match")).collect();
     let mut groups = Vec::new();
     for group in wanted {
         groups.push(match group.trim() {
             "{}" => Vec::new(),
-            group => parse_matchers(group).map_err(|error| ApiError::bad(error.to_string()))?,
+            group => parse_selector(group).map_err(|error| ApiError::bad(error.to_string()))?,
         });
     }
     if groups.is_empty() {

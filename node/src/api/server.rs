@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::params::Params;
-use super::{ingest, ops, query};
+use super::{ingest, legacy, ops, published, query, rules, tail, volume};
 use crate::metrics;
 use crate::node::Node;
 use crate::tenant::tenants;
@@ -35,26 +35,53 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/loki/api/v1/label", get(query::labels).post(query::labels))
         .route("/loki/api/v1/label/{name}/values", get(query::label_values).post(query::label_values))
         .route("/loki/api/v1/series", get(query::series).post(query::series))
+        .route("/loki/api/v1/tail", get(tail::tail))
+        .route("/api/prom/tail", get(tail::tail_legacy))
+        .route("/loki/api/v1/index/stats", get(volume::stats).post(volume::stats))
+        .route("/loki/api/v1/index/shards", get(volume::shards).post(volume::shards))
+        .route("/loki/api/v1/index/volume", get(volume::instant).post(volume::instant))
+        .route("/loki/api/v1/index/volume_range", get(volume::range).post(volume::range))
+        .route("/loki/api/v1/drilldown-limits", get(published::drilldown))
+        .route("/config/tenant/v1/limits", get(published::tenant_limits))
+        .route("/loki/api/v1/cache/generation_numbers", get(ops::cache_generation))
+        .route("/prometheus/api/v1/rules", get(rules::prometheus_rules))
+        .route("/prometheus/api/v1/alerts", get(rules::prometheus_alerts))
+        .route("/api/prom/query", get(legacy::query).post(legacy::query))
+        .route("/api/prom/label", get(legacy::labels).post(legacy::labels))
+        .route("/api/prom/label/{name}/values", get(legacy::label_values).post(legacy::label_values))
+        .route("/api/prom/series", get(query::series).post(query::series))
         .route("/loki/api/v1/format_query", get(query::format).post(query::format))
         .route("/loki/api/v1/status/buildinfo", get(ops::build_info))
         .route("/ready", get(ops::ready))
         .route("/metrics", get(ops::metrics))
         .route("/config", get(ops::config))
         .route("/flush", post(ops::flush))
+        .route("/services", get(ops::services))
+        .route("/log_level", get(ops::log_level))
+        .merge(rule_routes("/loki/api/v1/rules"))
+        .merge(rule_routes("/api/prom/rules"))
+        .fallback(ops::not_found)
         .layer(from_fn_with_state(node.clone(), measure))
         .with_state(node)
 }
 
-/// Serves the routes until `stop` completes; requests under way are finished.
+fn rule_routes(root: &str) -> Router<Arc<Node>> {
+    Router::new()
+        .route(root, get(rules::list))
+        .route(&format!("{root}/{{namespace}}"), get(rules::list).post(rules::refuse).delete(rules::refuse))
+        .route(&format!("{root}/{{namespace}}/{{group}}"), get(rules::group).delete(rules::refuse))
+}
+
+/// Serves routes until `stop` completes; requests under way are finished.
 ///
 /// # Errors
 /// Those of the listener.
 pub async fn serve(
-    node: Arc<Node>,
+    routes: Router,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(node)).with_graceful_shutdown(stop).await
+    axum::serve(listener, routes).with_graceful_shutdown(stop).await
 }
 
 async fn measure(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {

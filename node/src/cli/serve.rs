@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::{Exit, ExitError};
 use crate::api::server;
+use crate::api::starting::Door;
 use crate::config::server::{Log, LogFormat};
 use crate::config::{Config, FILE_BYTES_MAX};
 use crate::env::Env;
@@ -105,15 +106,18 @@ pub async fn run(args: ServeArgs) -> Result<Exit> {
     let store = open_store(&config, env.seed, |name| std::env::var(name).ok())?;
     let listener = env.net.http(address).await.with_context(|| format!("listen on `{address}`"))?;
     let address = listener.local_addr()?;
-    let (node, loops) = Node::open(env, config, store).await?;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "grapevine listens");
     let stopped = async {
         wait_for_stop().await;
         tracing::info!("stopping: requests under way are finished, then heads are packed");
     };
-    let serving = server::serve(node.clone(), listener, stopped);
+    let door = Door::default();
+    // Before the log is replayed: who asks meanwhile is told so.
+    let serving = tokio::spawn(server::serve(door.clone().routes(), listener, stopped));
+    let (node, loops) = Node::open(env, config, store).await?;
     let working = tokio::spawn(loops.run());
-    serving.await.context("serve HTTP")?;
+    door.open(server::router(node.clone()));
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "grapevine listens");
+    serving.await.context("serve HTTP")?.context("serve HTTP")?;
     match tokio::time::timeout(FLUSH_ON_STOP, node.ingester.flush_all()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {

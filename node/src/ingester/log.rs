@@ -13,6 +13,7 @@ use grapevine_storage::head::Head;
 use grapevine_storage::wal::{self, Mark, Record, Replayed, WalError, WalId, Writer};
 use tokio::sync::oneshot;
 
+use super::followers::Followers;
 use super::heads::{Covered, HeadKey, Heads, LogPlace};
 use crate::metrics::Metrics;
 use crate::push::batch::PushBatch;
@@ -66,6 +67,7 @@ pub struct Pending {
 pub struct Log {
     writer: Writer,
     heads: Arc<Heads>,
+    followers: Arc<Followers>,
     metrics: Arc<Metrics>,
 }
 
@@ -89,10 +91,11 @@ impl Log {
         options: wal::Options,
         replayed: Replayed,
         heads: Arc<Heads>,
+        followers: Arc<Followers>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, WalError> {
         let writer = Writer::open(dir, id, options, replayed)?;
-        Ok(Log { writer, heads, metrics })
+        Ok(Log { writer, heads, followers, metrics })
     }
 
     /// Appends a group, syncs once, makes it visible and answers each client. Gives back the heads that have a
@@ -122,6 +125,7 @@ impl Log {
             let place = LogPlace { wal, sequence: appended.sequence, segment: &appended.segment, now };
             full.extend(self.heads.append(&pending.tenant, &pending.batch, place, None));
             answer(pending.done, Ok(()));
+            self.followers.publish(&pending.tenant, pending.batch);
         }
         full
     }

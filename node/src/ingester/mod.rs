@@ -8,6 +8,7 @@
 //! [`policy`], what keeps in `storage`.
 
 pub mod flush;
+pub mod followers;
 pub mod heads;
 pub mod log;
 pub mod policy;
@@ -30,6 +31,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::flush::Flusher;
+use self::followers::Followers;
 use self::heads::{HeadKey, Heads};
 use self::log::{AppendError, GROUP_MAX, Log, LogSize, Pending};
 use self::policy::{Extent, FlushLimits, HeadStats, decide};
@@ -65,6 +67,7 @@ pub struct Ingester {
     options: IngesterOptions,
     queue: mpsc::Sender<Pending>,
     heads: Arc<Heads>,
+    followers: Arc<Followers>,
     log: Arc<Mutex<Log>>,
     seals: SealQueue,
     flusher: Flusher,
@@ -97,12 +100,14 @@ impl Ingester {
     ) -> anyhow::Result<(Arc<Self>, Loops)> {
         let started = Instant::now();
         let heads = Arc::new(Heads::new());
+        let followers = Arc::new(Followers::default());
         let seals = SealQueue::new(env.exec.clone(), options.level);
         let wal_dir = env.data_dir.join("wal");
         let spool_dir = env.data_dir.join("spool");
         let spool = env.exec.run(Lane::Disk, move || Spool::open(&spool_dir)).await?;
         let id = WalId(rand::random());
-        let work = open_log(wal_dir, id, options, heads.clone(), index.clone(), metrics.clone());
+        let fed = (heads.clone(), followers.clone());
+        let work = open_log(wal_dir, id, options, fed, index.clone(), metrics.clone());
         let log = env.exec.run(Lane::Log, work).await.context("replay the write-ahead log")?;
         let flusher = Flusher::new(
             env.exec.clone(),
@@ -121,6 +126,7 @@ impl Ingester {
             options,
             queue,
             heads,
+            followers,
             log,
             seals,
             flusher,
@@ -148,6 +154,11 @@ impl Ingester {
     /// The heads, for queries.
     pub fn heads(&self) -> &Heads {
         &self.heads
+    }
+
+    /// Those who follow streams as they grow.
+    pub fn followers(&self) -> &Arc<Followers> {
+        &self.followers
     }
 
     /// Packs everything there is and ships it; returns when the chunk store has it.
@@ -279,7 +290,7 @@ fn open_log(
     dir: PathBuf,
     id: WalId,
     options: IngesterOptions,
-    heads: Arc<Heads>,
+    (heads, followers): (Arc<Heads>, Arc<Followers>),
     index: Arc<Index>,
     metrics: Arc<Metrics>,
 ) -> impl FnOnce() -> anyhow::Result<Log> + Send + 'static {
@@ -295,7 +306,7 @@ fn open_log(
             tracing::info!(records, bytes, skipped, "the write-ahead log has been replayed");
         }
         let wal = wal::Options { segment_bytes: options.segment_bytes };
-        Ok(Log::open(&dir, id, wal, replayed, heads, metrics)?)
+        Ok(Log::open(&dir, id, wal, replayed, heads, followers, metrics)?)
     }
 }
 

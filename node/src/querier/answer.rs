@@ -62,6 +62,14 @@ pub struct Answer {
     pub stats: Stats,
 }
 
+impl Answer {
+    /// The answer to a query for points where there are none.
+    pub fn nothing() -> Self {
+        let value = Value::Numbers(QueryValue::Matrix(Vec::new()));
+        Answer { value, warnings: Vec::new(), stats: Stats::default() }
+    }
+}
+
 /// What a query read and skipped. All of it was counted, nothing is estimated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {

@@ -166,7 +166,8 @@ impl Job for LineJob {
     }
 }
 
-fn share(known: &mut BTreeMap<u128, Arc<LineLabels>>, labels: &LabelSet) -> Arc<LineLabels> {
+/// The labels of a line, shared with the lines before it that had the same.
+pub(super) fn share(known: &mut BTreeMap<u128, Arc<LineLabels>>, labels: &LabelSet) -> Arc<LineLabels> {
     let hash = labels.hash();
     if let Some(found) = known.get(&hash) {
         return found.clone();

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod catalogue;
 pub mod drive;
 pub mod error;
+pub mod follow;
 pub mod lines;
 pub mod merge;
 pub mod numbers;
@@ -12,19 +13,21 @@ pub mod pushdown;
 pub mod scan;
 pub mod select;
 pub mod units;
+pub mod volume;
 pub mod work;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use grapevine_logql::ast::{Expr, LogExpr, Matcher as AstMatcher};
+use grapevine_logql::ast::{Expr, LogExpr, Matcher as AstMatcher, Stage};
 use grapevine_logql::eval_limits::EvalLimits;
 use grapevine_logql::evaluate;
 use grapevine_logql::leaf_scan::LeafScan;
 use grapevine_logql::parse::parse;
-use grapevine_logql::pipeline::{Options, Pipeline, Wanted};
+use grapevine_logql::pipeline::{CompileError, Options, Pipeline, Wanted};
 use grapevine_logql::plan::{Leaf, MetricPlan, PlanOptions};
+use grapevine_logql::print::to_query;
 use grapevine_logql::range::{Accumulator, Steps};
 use grapevine_logql::series::StepMatrix;
 use grapevine_storage::index::{Index, Matcher, TimeRange};
@@ -115,7 +118,7 @@ impl Querier {
     pub async fn lines(&self, asker: &Asker, query: LogQuery) -> Result<Answer, QueryError> {
         let began = Instant::now();
         let pipeline = Pipeline::compile(&query.log.stages, &Wanted::All)
-            .map_err(|error| QueryError::Bad(stage_error(&error)))?;
+            .map_err(|error| QueryError::Bad(stage_error(&query.log.stages, &error)))?;
         let pushed = pushdown::of_stages(&query.log.stages)?;
         let span = Span { first: query.start, last: query.end.saturating_sub(1), forward: query.forward };
         let mut stats = Stats::default();
@@ -183,7 +186,8 @@ impl Querier {
         warnings: &mut Warnings,
     ) -> Result<StepMatrix, QueryError> {
         let windows = leaf.windows(steps);
-        let scan = LeafScan::compile(leaf).map_err(|error| QueryError::Bad(stage_error(&error)))?;
+        let scan =
+            LeafScan::compile(leaf).map_err(|error| QueryError::Bad(stage_error(&leaf.stages, &error)))?;
         let pushed = match &leaf.hit_filters {
             Some(filters) => pushdown::of_filters(filters)?,
             None => pushdown::of_stages(&leaf.stages)?,
@@ -272,7 +276,11 @@ fn with_tenant(labels: &Labels, tenant: &str) -> Labels {
     Labels::new(labels.iter().chain([(TENANT_LABEL, tenant)]))
 }
 
-/// Loki reports a stage that does not compile as an error of parsing.
-fn stage_error(error: &grapevine_logql::pipeline::CompileError) -> String {
-    format!("parse error : {error}")
+/// Loki reports a stage that does not compile as an error of parsing, and prints the stage.
+fn stage_error(stages: &[Stage], error: &CompileError) -> String {
+    let fails = |stage: &&Stage| Pipeline::compile(std::slice::from_ref(*stage), &Wanted::All).is_err();
+    let Some(stage) = stages.iter().find(fails) else { return format!("parse error : {error}") };
+    let alone = LogExpr { selector: Vec::new(), stages: vec![stage.clone()] };
+    let printed = to_query(&Expr::Log(alone));
+    format!("parse error : stage '{}' : {error}", printed.trim_start_matches("{}").trim_start())
 }
