@@ -25,12 +25,11 @@ use crate::push::batch::PushBatch;
 /// Lines that wait for their delay to pass; what comes beyond is told as missed.
 const WAITING_MAX: usize = 20_000;
 
-/// A line as it looks to the client: how the past and the present are told apart. Equal lines of one stream and
-/// moment are one entry anyway.
-type Seen = (i64, u128);
+/// A line as it looks to the client, by which one of the past is known again: timestamp, hash of the text, labels.
+type Seen = (i64, u128, Arc<LineLabels>);
 
 fn seen(line: &LogLine) -> Seen {
-    (line.timestamp, xxh3_128(&line.line))
+    (line.timestamp, xxh3_128(&line.line), line.labels.clone())
 }
 
 /// Turns pushes into lines that a query chooses, each once.
