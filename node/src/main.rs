@@ -9,7 +9,22 @@ use grapevine::cli::{Cli, Command, labels, push, query, serve, tail};
 /// Threads that blocking work may use: the lanes bound it far below.
 const BLOCKING_THREADS_MAX: usize = 64;
 
+/// Arenas of glibc's allocator. Blocks are filled on one thread and freed on another; with an arena a thread, as is
+/// the default, each keeps what the others gave back (measured while ingesting: 225 MiB resident against 133, and
+/// 4 % more CPU).
+#[cfg(target_env = "gnu")]
+fn bound_arenas() {
+    const ARENAS_MAX: libc::c_int = 2;
+    // SAFETY: sets a number in the allocator before any other thread exists.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX) };
+}
+
+/// Other allocators have no such setting.
+#[cfg(not(target_env = "gnu"))]
+fn bound_arenas() {}
+
 fn main() -> ExitCode {
+    bound_arenas();
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

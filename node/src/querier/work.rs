@@ -70,7 +70,9 @@ pub fn works(tenant: &Arc<str>, selection: Selection, span: Span) -> Vec<Work> {
 
 fn works_of_stream(stream: &Arc<StreamOfWork>, parts: StreamParts, span: Span, works: &mut Vec<Work>) {
     // Packs came before what is still in heads.
-    let packed = parts.packed.into_iter().map(|chunk| Source::Packed(Arc::new(chunk)));
+    let mut packed = parts.packed;
+    packed.sort_by_key(|chunk| (chunk.record.arrival, chunk.chunk.number));
+    let packed = packed.into_iter().map(|chunk| Source::Packed(Arc::new(chunk)));
     let sealed = parts.sealed.into_iter().map(Source::Sealed);
     let open = parts.open.into_iter().map(|block| Source::Open(Arc::new(block)));
     let sources: Vec<Source> = packed.chain(sealed).chain(open).collect();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use heed::RwTxn;
+
 use super::IndexError;
 use super::calendar::Day;
 use super::chunks::{self, ChunkRecord};
@@ -89,7 +91,8 @@ impl DayIndex {
     pub fn replace_packs(&self, old: &[PackId], pack: &NewPack) -> Result<(), IndexError> {
         self.validate(pack)?;
         self.env.write(|tables, txn| {
-            add(tables, txn, pack)?;
+            let arrival = arrival_of(tables, txn, old, pack.id)?;
+            add(tables, txn, pack, arrival)?;
             for &id in old.iter().filter(|&&id| id != pack.id) {
                 packs::delete(tables, txn, id)?;
             }
@@ -182,7 +185,22 @@ impl std::fmt::Debug for DayIndex {
     }
 }
 
-fn add(tables: &Tables, txn: &mut heed::RwTxn<'_>, pack: &NewPack) -> Result<(), IndexError> {
+/// The arrival of a pack: its own if it is known, else that of the first pack it replaces, else the next.
+fn arrival_of(tables: &Tables, txn: &RwTxn<'_>, old: &[PackId], new: PackId) -> Result<u64, IndexError> {
+    if let Some(known) = packs::get(tables.packs, txn, new)? {
+        return Ok(known.arrival);
+    }
+    let (mut last, mut replaced) = (0, None);
+    packs::each(tables.packs, txn, |id, record| {
+        last = last.max(record.arrival);
+        if old.contains(&id) {
+            replaced = Some(replaced.map_or(record.arrival, |first: u64| first.min(record.arrival)));
+        }
+    })?;
+    Ok(replaced.unwrap_or(last + 1))
+}
+
+fn add(tables: &Tables, txn: &mut RwTxn<'_>, pack: &NewPack, arrival: u64) -> Result<(), IndexError> {
     let tenant = &pack.record.tenant;
     for stream in &pack.streams {
         let NewStream { id, labels, chunks } = stream;
@@ -198,7 +216,7 @@ fn add(tables: &Tables, txn: &mut heed::RwTxn<'_>, pack: &NewPack) -> Result<(),
             streams::put(tables, txn, tenant, &record)?;
         }
     }
-    let mut record = pack.record.clone();
+    let mut record = PackRecord { arrival, ..pack.record.clone() };
     if let Some(known) = packs::get(tables.packs, txn, pack.id)? {
         record.state = record.state.max(known.state); // What was shipped stays shipped.
     }

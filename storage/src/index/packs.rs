@@ -60,6 +60,9 @@ pub struct PackRecord {
     pub first_ts: i64,
     /// Its largest timestamp.
     pub last_ts: i64,
+    /// Its place in the order in which the day's packs came; given when it is indexed, 0 until then. Lines of one
+    /// timestamp in several packs are read in this order.
+    pub arrival: u64,
 }
 
 impl codec::Value for PackRecord {
@@ -178,13 +181,14 @@ mod tests {
     proptest! {
         #[test]
         fn record_survives_a_round_trip(
-            tenant in ".{0,9}", object_key in ".{0,30}", n: [u64; 9], chunks: u32, first_ts: i64, last_ts: i64, spooled: bool,
+            tenant in ".{0,9}", object_key in ".{0,30}", n: [u64; 10], chunks: u32, first_ts: i64, last_ts: i64, spooled: bool,
         ) {
             let extent = |at: usize| Extent { offset: n[at], length: n[at + 1] };
             let state = if spooled { PackState::Spooled } else { PackState::Shipped };
             let areas = [extent(0), extent(2), extent(4)];
             check(&PackRecord {
                 tenant, object_key, bytes: n[6], state, areas, chunks, entries: n[7], text_bytes: n[8], first_ts, last_ts,
+                arrival: n[9],
             });
         }
 

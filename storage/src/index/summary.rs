@@ -42,6 +42,7 @@ impl NewPack {
             text_bytes: chunks().map(ChunkEntry::text_bytes).sum(),
             first_ts: chunks().map(ChunkEntry::first).min().unwrap_or_default(),
             last_ts: chunks().map(ChunkEntry::last).max().unwrap_or_default(),
+            arrival: 0,
         };
         NewPack { id, record, streams, marks }
     }

@@ -69,6 +69,7 @@ fn pack(id: u128, tenant: &str, streams: &[Labels], first: i64, last: i64) -> Ne
         text_bytes: 400,
         first_ts: at(first),
         last_ts: at(last),
+        arrival: 0,
     };
     NewPack { id: PackId(id), record, streams: (0..).zip(streams).map(stream).collect(), marks: Vec::new() }
 }
@@ -246,6 +247,23 @@ fn merged_pack_takes_the_place_of_its_parts_at_once() {
 }
 
 #[test]
+fn packs_are_numbered_as_they_come_and_a_merged_one_takes_the_first_place() {
+    let (_dir, index) = index();
+    let day = index.day_or_create(DAY).unwrap();
+    let of = |id| pack(id, "t", &[labels(&[("a", "1")])], 0, 9);
+    for id in [30, 10, 20] {
+        day.add_pack(&of(id)).unwrap();
+    }
+    let arrivals = || -> Vec<(u128, u64)> {
+        let packs = day.read(|day| day.packs()).unwrap();
+        packs.iter().map(|(id, record)| (id.0, record.arrival)).collect()
+    };
+    assert_eq!(arrivals(), [(10, 2), (20, 3), (30, 1)]);
+    day.replace_packs(&[PackId(10), PackId(20)], &of(5)).unwrap();
+    assert_eq!(arrivals(), [(5, 2), (30, 1)]);
+}
+
+#[test]
 fn shipped_pack_stays_shipped_when_it_is_added_again() {
     let (_dir, index) = index();
     let day = index.day_or_create(DAY).unwrap();
@@ -255,7 +273,7 @@ fn shipped_pack_stays_shipped_when_it_is_added_again() {
     assert!(!day.mark_shipped(PackId(2)).unwrap());
     day.add_pack(&pack).unwrap();
     let record = day.read(|day| day.pack(PackId(1))).unwrap().unwrap();
-    assert_eq!(record, PackRecord { state: PackState::Shipped, ..pack.record });
+    assert_eq!(record, PackRecord { state: PackState::Shipped, arrival: 1, ..pack.record });
 }
 
 #[test]
