@@ -12,7 +12,7 @@ pub const PACKED_BYTES_MAX: usize = 100 << 20;
 
 /// Bytes of a body once unpacked. Loki lets 5 GB through; a node of ours has less memory than that. Real
 /// clients send some MiB.
-pub const UNPACKED_BYTES_MAX: usize = 256 << 20;
+pub const UNPACKED_BYTES_MAX: usize = 128 << 20;
 
 /// Bytes of a payload of our own write-ahead log once unpacked: what a push of [`UNPACKED_BYTES_MAX`] may
 /// become when it is written again, every byte of its labels escaped.
@@ -154,10 +154,16 @@ pub(super) fn gzip(body: &[u8]) -> Result<Bytes, PushError> {
     bounded(flate2::read::MultiGzDecoder::new(body), "gzip")
 }
 
-/// Reads to the end, or to one byte beyond the limit.
-pub(super) fn bounded(reader: impl Read, what: &str) -> Result<Bytes, PushError> {
+/// Reads to the end, or to one byte beyond the limit. A buffer left to double would take three times the limit
+/// when it grows for that byte: the second half is made room for at once.
+pub(super) fn bounded(mut reader: impl Read, what: &str) -> Result<Bytes, PushError> {
+    const HALF: usize = UNPACKED_BYTES_MAX / 2;
     let mut unpacked = Vec::new();
-    let read = reader.take(UNPACKED_BYTES_MAX as u64 + 1).read_to_end(&mut unpacked);
+    let mut read = reader.by_ref().take(HALF as u64).read_to_end(&mut unpacked);
+    if unpacked.len() == HALF && read.is_ok() {
+        unpacked.reserve_exact(HALF + 1);
+        read = reader.take(HALF as u64 + 1).read_to_end(&mut unpacked);
+    }
     if unpacked.len() > UNPACKED_BYTES_MAX {
         return Err(PushError::new(
             ErrorCode::TooLarge,
