@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_storage::chunk_store::{ChunkStore, S3Options, StoreLocation, StoreOptions};
+use grapevine_storage::chunk_store::{BackoffPolicy, ChunkStore, S3Options, StoreLocation, StoreOptions};
 use grapevine_storage::index::{Index, IndexOptions};
 use grapevine_storage::pack::Level;
 
@@ -94,6 +94,9 @@ fn ingester_options(config: &Config) -> IngesterOptions {
 
 /// How long one attempt at the chunk store may take.
 const STORE_ATTEMPT: Duration = Duration::from_secs(30);
+/// How long an attempt that failed is followed by others: well below `query_timeout`, so that a query answers
+/// what it can and says what is missing. Who ships packs comes back by itself.
+const STORE_GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// Opens the chunk store that a configuration names; `variable` reads the environment.
 ///
@@ -105,7 +108,8 @@ pub fn open_store(
     variable: impl Fn(&str) -> Option<String>,
 ) -> anyhow::Result<ChunkStore> {
     let location = location(config, variable)?;
-    let options = StoreOptions { attempt_timeout: STORE_ATTEMPT, seed, ..StoreOptions::default() };
+    let backoff = BackoffPolicy { give_up_after: STORE_GIVE_UP_AFTER, ..BackoffPolicy::default() };
+    let options = StoreOptions { attempt_timeout: STORE_ATTEMPT, backoff, seed };
     Ok(ChunkStore::open(&location, options)?)
 }
 
