@@ -25,11 +25,25 @@ impl ErrorKind {
             ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::DiskFull => false,
         }
     }
+
+    /// What is wrong in general, and the way out where there is one: the end of a message.
+    fn hint(self) -> &'static str {
+        match self {
+            ErrorKind::NotFound => "there is no such object",
+            ErrorKind::Denied => {
+                "access is denied; check the credentials (`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or \
+                 `[s3]` in the configuration) and what they may do, or the directory's permissions"
+            }
+            ErrorKind::Invalid => "the request can never succeed",
+            ErrorKind::DiskFull => "its disk is full; make room there",
+            ErrorKind::Unavailable => "it is not available",
+        }
+    }
 }
 
 /// A request to the chunk store failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} `{key}` in the chunk store ({kind:?})")]
+#[error("cannot {action} `{key}` in the chunk store: {}", .kind.hint())]
 pub struct StoreError {
     /// What was tried, as a verb.
     pub action: &'static str,
