@@ -1,5 +1,32 @@
-//! Whole processes, real sockets, real files.
+//! Whole processes, real sockets, real files: what a user of the `grapevine` binary can rely on.
+//!
+//! Nothing here knows the inside of a node. Waiting is waiting for something, with a deadline that only a broken
+//! node reaches; every line of the level WARN or ERROR that a test does not list fails it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(unreachable_pub, reason = "nothing outside can reach into a test")]
 
+/// Starts nodes and talks to them.
+mod harness;
+
+/// Requests that must be refused: data, shared with the library's own tests.
+mod bad_requests;
+/// Push, ask, flush, ask again: the same answers, and packs that `zcat` reads.
+mod basics;
+/// Real clients from PyPI, npm and crates.io.
+mod clients;
+/// The commands that talk to a node.
+mod commands;
+/// `kill -9` under load, and a torn log.
+mod crash;
+/// Packs that rot: what is left is answered, and what is missing is said.
+mod damage;
+/// Full disks and read-only ones.
+mod disk;
 /// What real Loki answered, asked of a real node.
 mod exams;
+/// The life of a process: start, stop, one a directory.
+mod process;
+/// Each of the refused requests through a socket, with memory bounded.
+mod refusals;
+/// Tenants and what they must not see of each other.
+mod tenants;
