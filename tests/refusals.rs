@@ -146,8 +146,8 @@ const BAD_QUESTIONS: &[BadQuestion] = &[
     (RANGE, &[("query", r#"{a="b"} | unwrap x"#)], 400, "parse error"),
     (RANGE, &[("query", r#"{a="b"} |= ip("no address")"#)], 400, "ip"),
     // Regular expressions that explode.
-    (RANGE, &[("query", r#"{a="b"} |~ "(""#)], 400, "regular expression"),
-    (RANGE, &[("query", r#"{a="b"} |~ "a**""#)], 400, "regular expression"),
+    (RANGE, &[("query", r#"{a="b"} |~ "(""#)], 400, "error parsing regexp"),
+    (RANGE, &[("query", r#"{a="b"} |~ "a**""#)], 400, "error parsing regexp"),
     (RANGE, &[("query", r#"{a=~"(?=x)"}"#)], 400, "error parsing regexp"),
     (RANGE, &[("query", r#"{a="b"} |~ "(((a{1000}){1000}){1000})""#)], 400, "regular expression"),
     (RANGE, &[("query", r#"{a="b"} |~ "(\\pL{500}){500}""#)], 400, "regular expression"),
