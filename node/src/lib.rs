@@ -5,6 +5,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod deletes;
 pub mod disk;
 pub mod distributor;
 pub mod env;
@@ -16,4 +17,6 @@ pub mod node;
 pub mod push;
 pub mod querier;
 pub mod tenant;
+#[cfg(test)]
+mod testbed;
 pub mod tls;

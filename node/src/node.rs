@@ -9,6 +9,7 @@ use grapevine_storage::pack::Level;
 
 use crate::config::server::ChunkStore as StoreConfig;
 use crate::config::{Config, ConfigError};
+use crate::deletes::Deletes;
 use crate::disk::DiskGate;
 use crate::distributor::Distributor;
 use crate::env::Env;
@@ -40,6 +41,8 @@ pub struct Node {
     pub ingester: Arc<Ingester>,
     /// Takes pushes in.
     pub distributor: Arc<Distributor>,
+    /// What is to be deleted.
+    pub deletes: Arc<Deletes>,
     /// Answers queries.
     pub querier: Arc<Querier>,
     /// How full its disk is.
@@ -75,9 +78,28 @@ impl Node {
         ));
         let spool = Spool::open(&env.data_dir.join("spool"))?;
         let packs = Arc::new(Packs::new(store.clone(), spool));
-        let querier = Querier::new(env.clone(), ingester.clone(), index.clone(), packs, metrics.clone());
-        let querier = Arc::new(querier);
-        let node = Node { env, config, limits, metrics, index, store, ingester, distributor, querier, disk };
+        let deletes = Arc::new(Deletes::open(env.clone(), limits.clone()).await?);
+        let querier = Arc::new(Querier::new(
+            env.clone(),
+            ingester.clone(),
+            index.clone(),
+            packs,
+            deletes.clone(),
+            metrics.clone(),
+        ));
+        let node = Node {
+            env,
+            config,
+            limits,
+            metrics,
+            index,
+            store,
+            ingester,
+            distributor,
+            deletes,
+            querier,
+            disk,
+        };
         Ok((Arc::new(node), loops))
     }
 }

@@ -1,11 +1,14 @@
 //! Loki's HTTP API.
 
+pub mod delete;
+pub mod detected;
 pub mod error;
 pub mod guard;
 pub mod ingest;
 pub mod legacy;
 pub mod ops;
 pub mod params;
+pub mod patterns;
 pub mod published;
 pub mod query;
 pub mod respond;

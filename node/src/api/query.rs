@@ -128,7 +128,7 @@ pub async fn instant(
 }
 
 /// A selector alone, as the endpoints about labels take it.
-fn selector(params: &Params) -> Result<Vec<Matcher>> {
+pub fn selector(params: &Params) -> Result<Vec<Matcher>> {
     match params.get("query") {
         None => Ok(Vec::new()),
         Some(query) => parse_selector(query).map_err(|error| ApiError::bad(error.to_string())),
@@ -136,7 +136,7 @@ fn selector(params: &Params) -> Result<Vec<Matcher>> {
 }
 
 /// The range of a question about labels, within the limits.
-fn time_range(node: &Node, tenants: &Tenants, params: &Params) -> Result<TimeRange> {
+pub fn time_range(node: &Node, tenants: &Tenants, params: &Params) -> Result<TimeRange> {
     let now = node.env.clock.now();
     let bounds = guard::check_time(&strictest(node, tenants), params.bounds(now)?, now)?;
     Ok(TimeRange { first: bounds.start, last: bounds.end })

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::params::Params;
-use super::{ingest, legacy, ops, published, query, rules, tail, volume};
+use super::{delete, detected, ingest, legacy, ops, patterns, published, query, rules, tail, volume};
 use crate::metrics;
 use crate::node::Node;
 use crate::tenant::tenants;
@@ -50,6 +50,17 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/api/prom/label", get(legacy::labels).post(legacy::labels))
         .route("/api/prom/label/{name}/values", get(legacy::label_values).post(legacy::label_values))
         .route("/api/prom/series", get(query::series).post(query::series))
+        .route(
+            "/loki/api/v1/delete",
+            get(delete::list).post(delete::create).put(delete::create).delete(delete::cancel),
+        )
+        .route("/loki/api/v1/patterns", get(patterns::patterns).post(patterns::patterns))
+        .route("/loki/api/v1/detected_labels", get(detected::labels).post(detected::labels))
+        .route("/loki/api/v1/detected_fields", get(detected::fields).post(detected::fields))
+        .route(
+            "/loki/api/v1/detected_field/{name}/values",
+            get(detected::field_values).post(detected::field_values),
+        )
         .route("/loki/api/v1/format_query", get(query::format).post(query::format))
         .route("/loki/api/v1/status/buildinfo", get(ops::build_info))
         .route("/ready", get(ops::ready))

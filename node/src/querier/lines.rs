@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use grapevine_logql::labels::{Category, LabelSet};
-use grapevine_logql::log_select::{Direction, LineSelection};
 use grapevine_logql::pipeline::{Options, Pipeline};
 use grapevine_storage::scan::LineFilter;
 use grapevine_storage::stream::StreamId;
@@ -99,14 +98,11 @@ impl LineJob {
         self.best.lock().expect("a panic while a query runs ends the process")
     }
 
-    /// The lines of the answer, thinned to one each `interval` ns.
-    pub fn finish(&self, interval: i64) -> Vec<LogLine> {
+    /// The lines found, in their order.
+    pub fn finish(&self) -> Vec<LogLine> {
         let mut best = std::mem::take(&mut *self.best());
         best.cut(self.limit, self.span.forward);
-        let direction = if self.span.forward { Direction::Forward } else { Direction::Backward };
-        let mut selection = LineSelection::new(direction, self.limit, interval.unsigned_abs());
-        let lines = best.lines.into_iter().map(|(_, line)| line);
-        lines.filter(|line| selection.offer(line.timestamp)).collect()
+        best.lines.into_iter().map(|(_, line)| line).collect()
     }
 }
 

@@ -4,17 +4,22 @@ pub mod answer;
 pub mod catalogue;
 pub mod drive;
 pub mod error;
+pub mod fields;
 pub mod follow;
 pub mod lines;
 pub mod merge;
 pub mod numbers;
 pub mod packs;
+pub mod patterns;
 pub mod pushdown;
 pub mod scan;
 pub mod select;
 pub mod units;
 pub mod volume;
 pub mod work;
+
+#[cfg(test)]
+mod reference_test;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -24,6 +29,7 @@ use grapevine_logql::ast::{Expr, LogExpr, Matcher as AstMatcher, Stage};
 use grapevine_logql::eval_limits::EvalLimits;
 use grapevine_logql::evaluate;
 use grapevine_logql::leaf_scan::LeafScan;
+use grapevine_logql::log_select::{Direction, LineSelection};
 use grapevine_logql::parse::parse;
 use grapevine_logql::pipeline::{CompileError, Options, Pipeline, Wanted};
 use grapevine_logql::plan::{Leaf, MetricPlan, PlanOptions};
@@ -34,7 +40,7 @@ use grapevine_storage::index::{Index, Matcher, TimeRange};
 use grapevine_storage::stream::Labels;
 use tokio::time::{Instant, timeout};
 
-use self::answer::{Answer, Stats, Value};
+use self::answer::{Answer, LogLine, Stats, Value};
 use self::drive::{Warnings, drive};
 use self::error::QueryError;
 use self::lines::{LineJob, OptionsOf, stats_of};
@@ -43,6 +49,7 @@ use self::packs::Packs;
 use self::scan::{Scanner, Span};
 use self::select::{compile, select};
 use self::work::{Work, works};
+use crate::deletes::Deletes;
 use crate::env::Env;
 use crate::exec::Lane;
 use crate::ingester::Ingester;
@@ -51,6 +58,9 @@ use crate::metrics::Metrics;
 /// The label that says whose a stream is, where a query asks several tenants.
 pub const TENANT_LABEL: &str = "__tenant_id__";
 
+/// Lines that a round of a query with an `interval` looks at, at least.
+const ROUND_LINES: usize = 1000;
+
 /// Answers queries.
 #[derive(Debug)]
 pub struct Querier {
@@ -58,6 +68,7 @@ pub struct Querier {
     ingester: Arc<Ingester>,
     index: Arc<Index>,
     packs: Arc<Packs>,
+    deletes: Arc<Deletes>,
     metrics: Arc<Metrics>,
 }
 
@@ -92,15 +103,16 @@ pub struct LogQuery {
 }
 
 impl Querier {
-    /// Asks an ingester's heads, an index, and packs.
+    /// Asks an ingester's heads, an index, and packs, and hides what is to be deleted.
     pub fn new(
         env: Env,
         ingester: Arc<Ingester>,
         index: Arc<Index>,
         packs: Arc<Packs>,
+        deletes: Arc<Deletes>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Querier { env, ingester, index, packs, metrics }
+        Querier { env, ingester, index, packs, deletes, metrics }
     }
 
     /// Reads a query, and checks that its stages can be run.
@@ -117,37 +129,72 @@ impl Querier {
     /// What is wrong with the query; what cannot be read is a warning in the answer.
     pub async fn lines(&self, asker: &Asker, query: LogQuery) -> Result<Answer, QueryError> {
         let began = Instant::now();
-        let pipeline = Pipeline::compile(&query.log.stages, &Wanted::All)
-            .map_err(|error| QueryError::Bad(stage_error(&query.log.stages, &error)))?;
-        let pushed = pushdown::of_stages(&query.log.stages)?;
-        let span = Span { first: query.start, last: query.end.saturating_sub(1), forward: query.forward };
         let mut stats = Stats::default();
         let mut warnings = Warnings::default();
-        let job = Arc::new(LineJob {
-            pipeline,
-            filter: pushed.filter,
-            span,
-            limit: query.limit,
-            options: self.options(asker),
-            best: Mutex::default(),
-        });
-        if query.start < query.end && query.limit > 0 {
-            let run = async {
-                let mut works = self.works(asker, &query.log.selector, span, &mut stats).await?;
-                match query.forward {
-                    true => works.sort_by_key(|work| work.first),
-                    false => works.sort_by_key(|work| std::cmp::Reverse(work.last)),
-                }
-                let scanners = self.workers(Scanner::new);
-                drive(&self.env.exec, &self.packs, &job, works, scanners, &mut warnings).await
-            };
-            let scanners = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
-            stats.merge(&stats_of(scanners));
-        }
-        let lines = job.finish(query.interval);
+        let run = self.thinned(asker, &query, &mut stats, &mut warnings);
+        let lines = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
         stats.returned = lines.len() as u64;
         stats.elapsed = began.elapsed();
         Ok(self.answer(Value::Lines(lines), stats, warnings))
+    }
+
+    /// The lines of an answer. Where `interval` thins them, nobody knows beforehand how many must be looked at to
+    /// find so many: they are looked for in rounds, each from where the one before ended.
+    async fn thinned(
+        &self,
+        asker: &Asker,
+        query: &LogQuery,
+        stats: &mut Stats,
+        warnings: &mut Warnings,
+    ) -> Result<Vec<LogLine>, QueryError> {
+        let forward = query.forward;
+        let mut span = Span { first: query.start, last: query.end.saturating_sub(1), forward };
+        if query.interval == 0 {
+            return self.round(asker, query, span, query.limit, stats, warnings).await;
+        }
+        let direction = if forward { Direction::Forward } else { Direction::Backward };
+        let mut selection = LineSelection::new(direction, query.limit, query.interval.unsigned_abs());
+        let most = query.limit.max(ROUND_LINES);
+        let mut chosen: Vec<LogLine> = Vec::new();
+        loop {
+            let found = self.round(asker, query, span, most, stats, warnings).await?;
+            let is_last = found.len() < most;
+            chosen.extend(found.into_iter().filter(|line| selection.offer(line.timestamp)));
+            let Some(last) = chosen.last().filter(|_| !is_last && !selection.is_full()) else { break };
+            match forward {
+                true => span.first = last.timestamp.saturating_add(query.interval),
+                false => span.last = last.timestamp.saturating_sub(query.interval),
+            }
+        }
+        Ok(chosen)
+    }
+
+    async fn round(
+        &self,
+        asker: &Asker,
+        query: &LogQuery,
+        span: Span,
+        limit: usize,
+        stats: &mut Stats,
+        warnings: &mut Warnings,
+    ) -> Result<Vec<LogLine>, QueryError> {
+        let pipeline = Pipeline::compile(&query.log.stages, &Wanted::All)
+            .map_err(|error| QueryError::Bad(stage_error(&query.log.stages, &error)))?;
+        let filter = pushdown::of_stages(&query.log.stages)?.filter;
+        if span.first > span.last || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let options = self.options(asker);
+        let job = Arc::new(LineJob { pipeline, filter, span, limit, options, best: Mutex::default() });
+        let mut works = self.works(asker, &query.log.selector, span, stats).await?;
+        match span.forward {
+            true => works.sort_by_key(|work| work.first),
+            false => works.sort_by_key(|work| std::cmp::Reverse(work.last)),
+        }
+        let scanners = self.workers(Scanner::new);
+        let scanners = drive(&self.env.exec, &self.packs, &job, works, scanners, warnings).await?;
+        stats.merge(&stats_of(scanners));
+        Ok(job.finish())
     }
 
     /// Answers a query for numbers.
@@ -236,8 +283,12 @@ impl Querier {
             let (ingester, index) = (self.ingester.clone(), self.index.clone());
             let (tenant, matchers) = (tenant.clone(), of_stream.clone());
             let range = TimeRange { first: span.first, last: span.last };
+            let deletions = self.deletes.overlapping(&tenant, range);
             let found = self.env.exec.run(Lane::Disk, move || {
                 let mut selection = select(ingester.heads(), &index, &tenant, &matchers, range)?;
+                if !deletions.is_empty() {
+                    selection.values_mut().for_each(|parts| parts.hide(&deletions));
+                }
                 if several {
                     selection
                         .values_mut()

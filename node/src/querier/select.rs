@@ -11,6 +11,7 @@ use grapevine_storage::pack::{BlockText, SealedBlock};
 use grapevine_storage::stream::{Labels, StreamId};
 
 use super::error::QueryError;
+use crate::deletes::matcher::Deletion;
 use crate::ingester::heads::Heads;
 
 /// Streams that one query may touch: bounds the memory of selecting them.
@@ -38,6 +39,16 @@ pub struct StreamParts {
     pub open: Vec<BlockText>,
     /// Its chunks in packs.
     pub packed: Vec<PackedChunk>,
+    /// What of it is to be deleted, and must not be seen.
+    pub deletions: Vec<Arc<Deletion>>,
+}
+
+impl StreamParts {
+    /// Notes which of the deletions are about this stream.
+    pub fn hide(&mut self, deletions: &[Arc<Deletion>]) {
+        let own = deletions.iter().filter(|deletion| deletion.selects(&self.labels));
+        self.deletions.extend(own.cloned());
+    }
 }
 
 /// Streams by id.
@@ -150,5 +161,6 @@ fn parts_of<'a>(
         sealed: Vec::new(),
         open: Vec::new(),
         packed: Vec::new(),
+        deletions: Vec::new(),
     }))
 }

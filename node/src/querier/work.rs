@@ -3,6 +3,7 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use grapevine_logql::pipeline::Options;
 use grapevine_storage::pack::block::{BlockHeader, Unit as TimeUnit};
 use grapevine_storage::pack::{BlockText, SealedBlock};
 use grapevine_storage::scan::LineFilter;
@@ -13,6 +14,7 @@ use super::packs::{ChunkSource, Packs, Wanted, blocks, columns};
 use super::scan::{Edges, Scanner, Span, StoredLine};
 use super::select::{PackedChunk, Selection, StreamParts};
 use super::units::{BlockTimes, Unit, units};
+use crate::deletes::matcher::Deletion;
 
 /// Where the blocks of a unit come from.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct StreamOfWork {
     pub id: StreamId,
     /// Its labels, as the query sees them.
     pub labels: Labels,
+    /// What of it is to be deleted, and must not be seen.
+    pub deletions: Vec<Arc<Deletion>>,
 }
 
 /// Why a piece could not be read: what a warning says.
@@ -61,8 +65,8 @@ pub type Fetched = Vec<Option<ChunkSource>>;
 pub fn works(tenant: &Arc<str>, selection: Selection, span: Span) -> Vec<Work> {
     let mut works = Vec::new();
     for (id, parts) in selection {
-        let labels = parts.labels.clone();
-        let stream = Arc::new(StreamOfWork { tenant: tenant.clone(), id, labels });
+        let (labels, deletions) = (parts.labels.clone(), parts.deletions.clone());
+        let stream = Arc::new(StreamOfWork { tenant: tenant.clone(), id, labels, deletions });
         works_of_stream(&stream, parts, span, &mut works);
     }
     works
@@ -165,11 +169,47 @@ impl Work {
         Ok(fetched)
     }
 
-    /// Visits the lines of the span that may match the filter, in its order, each once.
+    /// Visits the lines of the span that may match the filter, in its order, each once, without those that are to
+    /// be deleted.
     ///
     /// # Errors
     /// A part cannot be read; what came before it has been visited.
     pub fn lines<B>(
+        &self,
+        packs: &Packs,
+        fetched: &Fetched,
+        scanner: &mut Scanner,
+        filter: &LineFilter,
+        span: Span,
+        visit: &mut dyn FnMut(StoredLine<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, Unreadable> {
+        if !self.has_deletions() {
+            return self.stored_lines(packs, fetched, scanner, filter, span, visit);
+        }
+        let labels: Vec<(&str, &str)> = self.stream.labels.iter().collect();
+        // A delete may name a level whether or not queries show levels.
+        let options = Options { detected_level: true, now: 0 };
+        let mut deletions: Vec<_> =
+            self.deletions().map(|deletion| deletion.stream(&labels, options)).collect();
+        self.stored_lines(packs, fetched, scanner, filter, span, &mut |line| match deletions
+            .iter_mut()
+            .any(|deletion| deletion.covers(&line))
+        {
+            true => ControlFlow::Continue(()),
+            false => visit(line),
+        })
+    }
+
+    fn deletions(&self) -> impl Iterator<Item = &Arc<Deletion>> {
+        self.stream.deletions.iter().filter(|deletion| deletion.overlaps(self.first, self.last))
+    }
+
+    /// Whether lines must be looked at one by one, since some may be hidden.
+    pub fn has_deletions(&self) -> bool {
+        self.deletions().next().is_some()
+    }
+
+    fn stored_lines<B>(
         &self,
         packs: &Packs,
         fetched: &Fetched,
@@ -236,9 +276,22 @@ impl Work {
         scanner.stats.head_lines += u64::from(block.header().entries);
     }
 
-    /// Whether all entries can be counted without a merge.
+    /// Entries in its blocks; one that lies in several of them counts for each.
+    pub fn entries(&self) -> u64 {
+        let of = |(source, range): &(Source, Range<usize>)| match source {
+            Source::Packed(chunk) => {
+                let blocks = chunk.chunk.blocks.get(range.clone()).unwrap_or_default();
+                blocks.iter().map(|block| u64::from(block.entries)).sum()
+            }
+            Source::Sealed(block) => u64::from(block.header().entries),
+            Source::Open(block) => block.entries() as u64,
+        };
+        self.parts.iter().map(of).sum()
+    }
+
+    /// Whether all entries can be counted without a merge, and without looking at any.
     pub fn is_run(&self) -> bool {
-        self.parts.len() == 1
+        self.parts.len() == 1 && !self.has_deletions()
     }
 
     /// Counts the entries of a run between edges, by timestamps alone.
@@ -319,7 +372,7 @@ impl Work {
 
     /// Whether matches can be counted block by block.
     pub fn is_sealed_run(&self) -> bool {
-        matches!(&self.parts[..], [(Source::Packed(_) | Source::Sealed(_), _)])
+        matches!(&self.parts[..], [(Source::Packed(_) | Source::Sealed(_), _)]) && !self.has_deletions()
     }
 
     /// The chunk, if the work is blocks of one chunk and nothing else.
