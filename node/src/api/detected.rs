@@ -11,6 +11,7 @@ use grapevine_logql::ast::Expr;
 use serde_json::{Value as Json, json};
 
 use super::error::ApiError;
+use super::guard::{self, strictest};
 use super::params::Params;
 use super::query::{asker, selector, time_range};
 use super::respond::json as respond;
@@ -65,7 +66,9 @@ async fn find(
     let bounds = time_range(node, tenants, params)?;
     let limit = params.positive("limit", LIMIT)?;
     let line_limit = params.positive("line_limit", LINE_LIMIT)?.min(LINE_LIMIT_MAX);
-    let Expr::Log(log) = Querier::parse(&params.query())? else {
+    let expr = Querier::parse(&params.query())?;
+    guard::check_query(&strictest(node, tenants), &expr)?;
+    let Expr::Log(log) = expr else {
         return Err(ApiError::bad("fields are found in lines: the query must ask for lines"));
     };
     let (start, end) = (bounds.first, bounds.last);

@@ -52,6 +52,8 @@ pub struct RangeParams {
     pub step: i64,
     /// The least distance of lines, ns; 0 for all.
     pub interval: i64,
+    /// An extension: the answer is to say how it was found.
+    pub explain: bool,
 }
 
 /// `query`, read.
@@ -65,6 +67,8 @@ pub struct InstantParams {
     pub limit: u32,
     /// The order of lines.
     pub direction: Direction,
+    /// An extension: the answer is to say how it was found.
+    pub explain: bool,
 }
 
 impl Params {
@@ -116,19 +120,37 @@ impl Params {
         if interval < 0 {
             return Err(ApiError::bad("interval must be >= 0"));
         }
-        Ok(RangeParams { query: self.query(), bounds, limit, direction, step, interval })
+        Ok(RangeParams {
+            query: self.query(),
+            bounds,
+            limit,
+            direction,
+            step,
+            interval,
+            explain: self.explain(),
+        })
     }
 
     /// All of `query`.
     pub fn instant(&self, now: i64) -> Result<InstantParams, ApiError> {
         let limit = self.limit()?;
-        Ok(InstantParams { query: self.query(), time: self.time(now)?, limit, direction: self.direction()? })
+        Ok(InstantParams {
+            query: self.query(),
+            time: self.time(now)?,
+            limit,
+            direction: self.direction()?,
+            explain: self.explain(),
+        })
     }
 
     /// `time`.
     pub fn time(&self, now: i64) -> Result<i64, ApiError> {
         let wrong = |why| ApiError::bad(format!("could not parse 'time' parameter: {why}"));
         self.get("time").map_or(Ok(now), |text| parse_time(text).map_err(wrong))
+    }
+
+    fn explain(&self) -> bool {
+        self.get("explain") == Some("true")
     }
 
     /// The LogQL text; empty where there is none, which the parser refuses.

@@ -9,6 +9,7 @@ use grapevine_logql::ast::Expr;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
+use super::guard::{self, strictest};
 use super::params::Params;
 use super::query::asker;
 use super::respond::json as respond;
@@ -29,8 +30,13 @@ pub async fn patterns(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let range = params.range(node.env.clock.now())?;
-    let Expr::Log(log) = Querier::parse(&range.query)? else {
+    let mut range = params.range(node.env.clock.now())?;
+    let expr = Querier::parse(&range.query)?;
+    let limits = strictest(&node, &tenants);
+    guard::check_query(&limits, &expr)?;
+    range.bounds = guard::look_back(&limits, range.bounds, node.env.clock.now());
+    guard::check_length(&limits, range.bounds)?;
+    let Expr::Log(log) = expr else {
         return Err(ApiError::bad(
             "patterns are found in lines: the query must be a selector, with line filters at most",
         ));

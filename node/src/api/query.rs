@@ -47,6 +47,7 @@ pub fn asker(node: &Node, tenants: &Tenants) -> Asker {
             ..EvalLimits::default()
         },
         timeout: limits.iter().map(|limits| limits.query_timeout.0).min().unwrap_or_default(),
+        explain: false,
     }
 }
 
@@ -76,17 +77,18 @@ pub async fn answer_range(node: &Node, tenants: &Tenants, mut params: RangeParam
     guard::check_query(&limits, &expr)?;
     params.bounds = guard::look_back(&limits, params.bounds, node.env.clock.now());
     guard::check_length(&limits, params.bounds)?;
+    let asker = Asker { explain: params.explain, ..asker(node, tenants) };
     match &expr {
         Expr::Log(log) => {
             guard::check_entries(&limits, params.limit)?;
             let query = log_query(log.clone(), &params);
-            Ok(node.querier.lines(&asker(node, tenants), query).await?)
+            Ok(node.querier.lines(&asker, query).await?)
         }
         Expr::Sample(_) if params.bounds.end < params.bounds.start => Ok(Answer::nothing()),
         Expr::Sample(_) => {
             let bounds = align(params.bounds, params.step);
             let steps = Steps::range(bounds.start, bounds.end, params.step).map_err(QueryError::from)?;
-            Ok(node.querier.numbers(&asker(node, tenants), &expr, &steps).await?)
+            Ok(node.querier.numbers(&asker, &expr, &steps).await?)
         }
     }
 }
@@ -123,7 +125,8 @@ pub async fn instant(
         return Err(ApiError::bad(text));
     }
     guard::check_query(&strictest(&node, &tenants), &expr)?;
-    let answer = node.querier.numbers(&asker(&node, &tenants), &expr, &Steps::instant(params.time)).await?;
+    let asker = Asker { explain: params.explain, ..asker(&node, &tenants) };
+    let answer = node.querier.numbers(&asker, &expr, &Steps::instant(params.time)).await?;
     Ok(json_bytes(&node.env.exec, &headers, query_body(&answer, false)).await)
 }
 
@@ -222,4 +225,55 @@ pub async fn format(params: Params) -> Response {
     };
     let kind = [(header::CONTENT_TYPE, "application/json; charset=UTF-8")];
     (status, kind, body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::testbed::{SECOND, Testbed};
+
+    const NOW: i64 = 1_700_000_000 * SECOND;
+    const DAY: i64 = 24 * 3600 * SECOND;
+
+    fn texts(answer: &Value) -> Vec<&str> {
+        answer["data"]["explain"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn an_explained_query_says_what_it_skipped_on_each_level() {
+        let bed = Testbed::new(NOW, &[]).await;
+        let labels = [("app", "a")];
+        for at in [NOW - 2 * DAY, NOW - 3 * SECOND, NOW - 3600 * SECOND] {
+            bed.push(&[(&labels, at, "a needle".into(), Vec::new())]).await;
+            bed.flush().await;
+        }
+        bed.push(&[(&labels, NOW - 2 * SECOND, "hay".into(), Vec::new())]).await;
+        let start = (NOW - 60 * SECOND).to_string();
+        let params = [("query", r#"{app="a"} |= "needle""#), ("start", &start), ("explain", "true")];
+        let answer = bed.get("/loki/api/v1/query_range", &params).await;
+        let explain = texts(&answer);
+        for line in [
+            "pushed into the scan of blocks: |= \"needle\"",
+            "days in the index: 2, skipped by time 1, left 1",
+            "chunks of these streams on those days: 2, skipped by time 1, left 1",
+            "blocks of those chunks: 2, skipped by time 1, left 1",
+            "streams chosen: 1",
+        ] {
+            assert!(explain.contains(&line), "{line} is not in {explain:#?}");
+        }
+        let none = bed.get("/loki/api/v1/query_range", &params[..2]).await;
+        assert_eq!(none["data"]["explain"], Value::Null);
+    }
+
+    #[tokio::test]
+    async fn an_explained_metric_query_shows_its_plan() {
+        let bed = Testbed::new(NOW, &[]).await;
+        let params = [("query", r#"sum(rate({app="a"} |= "x" [5m]))"#), ("explain", "true")];
+        let answer = bed.get("/loki/api/v1/query", &params).await;
+        let explain = texts(&answer);
+        assert!(explain[0].starts_with("leaf 0") || explain[0].starts_with("sum"), "{explain:#?}");
+        assert!(explain.contains(&"leaf 0 reads:"), "{explain:#?}");
+        assert!(explain.contains(&"pushed into the scan of blocks: |= \"x\""), "{explain:#?}");
+    }
 }

@@ -79,6 +79,10 @@ pub fn query_body(answer: &Answer, categorize: bool) -> Vec<u8> {
     }
     out.extend_from_slice(br#","stats":"#);
     write(&mut out, &stats(&answer.stats));
+    if !answer.explain.is_empty() {
+        out.extend_from_slice(br#","explain":"#);
+        write(&mut out, &answer.explain);
+    }
     out.push(b'}');
     if !answer.warnings.is_empty() {
         out.extend_from_slice(br#","warnings":"#);

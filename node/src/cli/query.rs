@@ -46,6 +46,9 @@ pub struct QueryArgs {
     /// Evaluate a metric query once, at --to, instead of over a range.
     #[arg(long)]
     instant: bool,
+    /// Print on stderr how the server found the answer: the plan, and what it skipped.
+    #[arg(long)]
+    explain: bool,
     /// How to print.
     #[arg(long, short, value_enum, default_value_t)]
     output: OutputFormat,
@@ -77,6 +80,9 @@ struct Answer {
 struct Data {
     result_type: String,
     result: Value,
+    /// How the answer was found, where that was asked for.
+    #[serde(default)]
+    explain: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,6 +138,7 @@ pub async fn run(args: QueryArgs) -> Result<Exit> {
     while let Some(page) = pages.poll_next() {
         let answer: Answer = client.get("/loki/api/v1/query_range", &args.parameters(page, forward)).await?;
         exit = warn(&answer.warnings, exit);
+        answer.data.explain.iter().for_each(|line| eprintln!("{line}"));
         if answer.data.result_type != "streams" {
             print_numbers(&answer.data)?;
             return Ok(exit);
@@ -160,14 +167,17 @@ impl QueryArgs {
             ("limit", page.limit.to_string()),
             ("direction", direction.to_owned()),
         ];
+        parameters.extend(self.explain.then(|| ("explain", "true".to_owned())));
         parameters.extend(self.step.clone().map(|step| ("step", step)));
         parameters
     }
 }
 
 async fn instant(client: &Client, args: &QueryArgs, time: i64) -> Result<Exit> {
-    let parameters = [("query", args.query.clone()), ("time", time.to_string())];
+    let mut parameters = vec![("query", args.query.clone()), ("time", time.to_string())];
+    parameters.extend(args.explain.then(|| ("explain", "true".to_owned())));
     let answer: Answer = client.get("/loki/api/v1/query", &parameters).await?;
+    answer.data.explain.iter().for_each(|line| eprintln!("{line}"));
     print_numbers(&answer.data)?;
     Ok(warn(&answer.warnings, Exit::Done))
 }

@@ -60,13 +60,15 @@ pub struct Answer {
     pub warnings: Vec<String>,
     /// What it took.
     pub stats: Stats,
+    /// How it was answered, for people; empty unless asked for.
+    pub explain: Vec<String>,
 }
 
 impl Answer {
     /// The answer to a query for points where there are none.
     pub fn nothing() -> Self {
         let value = Value::Numbers(QueryValue::Matrix(Vec::new()));
-        Answer { value, warnings: Vec::new(), stats: Stats::default() }
+        Answer { value, warnings: Vec::new(), stats: Stats::default(), explain: Vec::new() }
     }
 }
 
@@ -79,6 +81,8 @@ pub struct Stats {
     pub chunks: u64,
     /// Of those, chunks ruled out by their filter.
     pub chunks_skipped: u64,
+    /// Blocks looked into, or of which the timestamps were read.
+    pub blocks: u64,
     /// Compressed bytes of the blocks read from packs.
     pub compressed_bytes: u64,
     /// Bytes of text inflated or read from heads.
@@ -107,6 +111,7 @@ impl Stats {
         self.streams += other.streams;
         self.chunks += other.chunks;
         self.chunks_skipped += other.chunks_skipped;
+        self.blocks += other.blocks;
         self.compressed_bytes += other.compressed_bytes;
         self.text_bytes += other.text_bytes;
         self.head_bytes += other.head_bytes;

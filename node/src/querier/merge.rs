@@ -142,6 +142,7 @@ fn open(
             block
         }
     };
+    stats.blocks += 1;
     stats.text_bytes += block.text_bytes() as u64;
     stats.lines += block.entries() as u64;
     let Some(last) = block.entries().checked_sub(1) else { return Ok(None) };

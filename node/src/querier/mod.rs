@@ -4,6 +4,7 @@ pub mod answer;
 pub mod catalogue;
 pub mod drive;
 pub mod error;
+pub mod explain;
 pub mod fields;
 pub mod follow;
 pub mod lines;
@@ -31,7 +32,7 @@ use grapevine_logql::evaluate;
 use grapevine_logql::leaf_scan::LeafScan;
 use grapevine_logql::log_select::{Direction, LineSelection};
 use grapevine_logql::parse::parse;
-use grapevine_logql::pipeline::{CompileError, Options, Pipeline, Wanted};
+use grapevine_logql::pipeline::{CompileError, Options, Pipeline, Wanted, split_leading};
 use grapevine_logql::plan::{Leaf, MetricPlan, PlanOptions};
 use grapevine_logql::print::to_query;
 use grapevine_logql::range::{Accumulator, Steps};
@@ -83,6 +84,8 @@ pub struct Asker {
     pub limits: EvalLimits,
     /// How long it may take.
     pub timeout: Duration,
+    /// Whether the answer is to say how it was found.
+    pub explain: bool,
 }
 
 /// A query for lines.
@@ -135,7 +138,16 @@ impl Querier {
         let lines = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
         stats.returned = lines.len() as u64;
         stats.elapsed = began.elapsed();
-        Ok(self.answer(Value::Lines(lines), stats, warnings))
+        let mut explain = Vec::new();
+        if asker.explain {
+            let order = if query.forward { "oldest" } else { "newest" };
+            explain.push(format!("log query, {} lines at most, {order} first: {}", query.limit, query.log));
+            let span = Span { first: query.start, last: query.end.saturating_sub(1), forward: query.forward };
+            let (pushed, _) = split_leading(&query.log.stages);
+            explain.extend(self.explain(asker, &query.log.selector, &pushed, span).await?);
+            explain.extend(explain::read_lines(&stats));
+        }
+        Ok(self.answer(Value::Lines(lines), stats, warnings, explain))
     }
 
     /// The lines of an answer. Where `interval` thins them, nobody knows beforehand how many must be looked at to
@@ -221,7 +233,18 @@ impl Querier {
         let matrices = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
         let value = evaluate(&plan, matrices, steps, &asker.limits)?;
         stats.elapsed = began.elapsed();
-        Ok(self.answer(Value::Numbers(value), stats, warnings))
+        let mut explain = Vec::new();
+        if asker.explain {
+            explain.extend(plan.to_string().lines().map(str::to_owned));
+            for (number, leaf) in plan.leaves.iter().enumerate() {
+                explain.push(format!("leaf {number} reads:"));
+                let pushed = leaf.hit_filters.clone().unwrap_or_else(|| split_leading(&leaf.stages).0);
+                let span = numbers::span(leaf, steps);
+                explain.extend(self.explain(asker, &leaf.selector, &pushed, span).await?);
+            }
+            explain.extend(explain::read_lines(&stats));
+        }
+        Ok(self.answer(Value::Numbers(value), stats, warnings, explain))
     }
 
     async fn leaf(
@@ -314,12 +337,12 @@ impl Querier {
         (0..self.env.exec.parallelism()).map(|_| make()).collect()
     }
 
-    fn answer(&self, value: Value, stats: Stats, warnings: Warnings) -> Answer {
+    fn answer(&self, value: Value, stats: Stats, warnings: Warnings, explain: Vec<String>) -> Answer {
         let warnings = warnings.into_texts();
         if !warnings.is_empty() {
             self.metrics.incomplete_answers.inc();
         }
-        Answer { value, warnings, stats }
+        Answer { value, warnings, stats, explain }
     }
 }
 

@@ -129,6 +129,7 @@ fn asker() -> Asker {
         detected_level: BTreeMap::from([(tenant, true)]),
         limits: LIMITS,
         timeout: Duration::from_secs(3600),
+        explain: false,
     }
 }
 

@@ -89,6 +89,7 @@ impl Scanner {
         self.reader.timestamps(&header, &column, &mut self.timestamps)?;
         let has_ends = self.reader.line_ends(&header, &column, &self.text, &mut self.ends)?;
         let metadata = self.reader.metadata(&header, &column)?;
+        self.stats.blocks += 1;
         self.stats.compressed_bytes += block.member().len() as u64;
         self.stats.text_bytes += self.text.len() as u64;
         self.stats.metadata_bytes += metadata.memory_bytes() as u64;
@@ -111,6 +112,7 @@ impl Scanner {
     }
 
     fn note_open(&mut self, block: &BlockText) {
+        self.stats.blocks += 1;
         let (text, lines) = (block.text_bytes() as u64, block.entries() as u64);
         self.stats.text_bytes += text;
         self.stats.head_bytes += text;
@@ -130,6 +132,7 @@ impl Scanner {
         edges: &Edges<'_>,
         add: &mut dyn FnMut(usize, u64),
     ) -> Result<(), FormatError> {
+        self.stats.blocks += 1;
         self.stats.lines += u64::from(header.entries);
         let intervals = edges.within(header.first, header.last);
         if let Some(interval) = edges.only(header.first, header.last) {
@@ -165,6 +168,7 @@ impl Scanner {
         let column = block.column()?;
         self.reader.timestamps(&header, &column, &mut self.timestamps)?;
         let has_ends = self.reader.line_ends(&header, &column, &self.text, &mut self.ends)?;
+        self.stats.blocks += 1;
         self.stats.compressed_bytes += block.member().len() as u64;
         self.stats.text_bytes += self.text.len() as u64;
         self.stats.lines += u64::from(header.entries);
