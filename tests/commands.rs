@@ -1,7 +1,7 @@
 //! The commands that talk to a node, as a user's shell sees them: arguments in, text and an exit code out.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -94,4 +94,48 @@ fn each_way_to_fail_has_its_exit_code_and_says_why() {
     check(&node, &["labels", "--addr=localhost:3100"], 2, "write it with its scheme");
     // Port 1 is reserved, and nobody listens there.
     check(&Client::new("127.0.0.1:1"), &["labels"], 3, "cannot reach a node at `http://127.0.0.1:1`");
+}
+
+/// A tail that runs, and the lines that it prints.
+struct Tail {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Tail {
+    fn start(client: &Client, tenant: &str, query: &str) -> Self {
+        let mut command = Command::new(GRAPEVINE);
+        command.args(["tail", "--output=raw", "--org-id", tenant, query]).env("GRAPEVINE_ADDR", client.url());
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Tail { process, lines }
+    }
+
+    fn next_line(&mut self) -> String {
+        self.lines.next().unwrap().unwrap()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        // It may have ended with its node.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn lines_are_followed_as_they_arrive_and_by_their_tenant_alone() {
+    let dir = TempDir::new().unwrap();
+    let node = Serve::on(dir.path()).with("--tenancy=header").start();
+    let push = |tenant: &str, text: &str| {
+        printed(&node, &["push", "--org-id", tenant, "-l", "job=followed"], &format!("{text}\n"));
+    };
+    push("other", "a secret of the past");
+    push("owner", "before");
+    let mut tail = Tail::start(&node, "owner", r#"{job="followed"}"#);
+    assert_eq!(tail.next_line(), "before");
+    push("other", "a secret of now");
+    push("owner", "while it runs");
+    assert_eq!(tail.next_line(), "while it runs");
 }

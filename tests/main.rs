@@ -24,6 +24,8 @@ mod damage;
 mod disk;
 /// What real Loki answered, asked of a real node.
 mod exams;
+/// The chunk store is a real S3 server, and goes away.
+mod outage;
 /// The life of a process: start, stop, one a directory.
 mod process;
 /// Each of the refused requests through a socket, with memory bounded.

@@ -9,6 +9,7 @@ pub mod http;
 pub mod log;
 pub mod node;
 pub mod push;
+pub mod s3;
 pub mod tools;
 pub mod workload;
 
