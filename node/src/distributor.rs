@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use grapevine_storage::stream::StreamId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::env::Env;
 use crate::exec::Lane;
@@ -34,6 +35,31 @@ pub struct Distributor {
     cache: Arc<StreamCache>,
     rates: Mutex<Rates>,
     disk: Arc<dyn Gate>,
+    in_flight: InFlight,
+}
+
+/// Memory that pushes under way may take, one permit a KiB: bodies, and what is decoded and waits for the log.
+/// Apart, since a body that waits to be decoded must not keep a decoded push from being finished.
+#[derive(Debug)]
+struct InFlight {
+    bodies: Arc<Semaphore>,
+    decoded: Arc<Semaphore>,
+    kib: u32,
+}
+
+impl InFlight {
+    fn new(bytes: u64) -> Self {
+        let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(most);
+        let room = || Arc::new(Semaphore::new(kib as usize));
+        InFlight { bodies: room(), decoded: room(), kib }
+    }
+
+    /// Waits for room. What is larger than all the room there is takes all of it.
+    async fn enter(&self, room: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib);
+        room.clone().acquire_many_owned(kib).await.expect("the semaphores are never closed")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -74,9 +100,15 @@ impl Distributor {
         ingester: Arc<Ingester>,
         metrics: Arc<Metrics>,
         disk: Arc<dyn Gate>,
+        in_flight_bytes: u64,
     ) -> Self {
-        let (cache, rates) = (Arc::default(), Mutex::default());
-        Distributor { env, limits, ingester, metrics, cache, rates, disk }
+        let (cache, rates, in_flight) = (Arc::default(), Mutex::default(), InFlight::new(in_flight_bytes));
+        Distributor { env, limits, ingester, metrics, cache, rates, disk, in_flight }
+    }
+
+    /// Waits until there is room for a body of so many bytes; hold what is returned for as long as the body.
+    pub async fn admit_body(&self, bytes: usize) -> OwnedSemaphorePermit {
+        self.in_flight.enter(&self.in_flight.bodies, bytes).await
     }
 
     /// Takes a push in; returns when what is accepted of it is durable.
@@ -98,6 +130,7 @@ impl Distributor {
         let decode = move || this.decode(endpoint, &owner, &headers, &body);
         let Decoded { batch, outcome, ignored } = self.env.exec.run(Lane::Decode, decode).await?;
         if !batch.is_empty() {
+            let _room = self.in_flight.enter(&self.in_flight.decoded, batch.memory()).await;
             self.ingester.push(tenant.as_str().into(), batch).await.map_err(|error| refusal(&error))?;
         }
         self.count(&tenant, &outcome);

@@ -72,10 +72,6 @@ table! {
         discover_service_name: Vec<String> = DEFAULT_SOURCES.map(String::from).to_vec(),
         /// Show a `detected_level` with each entry. It is worked out on read and never stored.
         discover_log_levels: bool = true,
-        /// Where levels are looked for, in order.
-        log_level_fields: Vec<String> = DEFAULT_LEVEL_FIELDS.map(String::from).to_vec(),
-        /// How deep a JSON line is searched for a level.
-        log_level_from_json_max_depth: usize = 2,
         /// Give entries of one push that have the timestamp of the one before a nanosecond more, so that
         /// their order shows even in tools that sort by time.
         increment_duplicate_timestamp: bool = false,
@@ -98,8 +94,6 @@ table! {
         max_query_range: Period = Period::ZERO,
         /// How long a query may run.
         query_timeout: Period = Period::seconds(60),
-        /// Pieces of one query that run at a time.
-        max_query_parallelism: usize = 32,
         /// Matchers that one selector may have. 0 is no limit.
         max_streams_matchers_per_query: usize = 1000,
         /// Series in an answer about volume.
@@ -120,24 +114,6 @@ table! {
         deletion_mode: DeletionMode = DeletionMode::FilterAndDelete,
     }
 }
-
-/// Loki's list of names under which a level may be found.
-const DEFAULT_LEVEL_FIELDS: [&str; 14] = [
-    "level",
-    "LEVEL",
-    "Level",
-    "log.level",
-    "severity",
-    "SEVERITY",
-    "Severity",
-    "SeverityText",
-    "lvl",
-    "LVL",
-    "Lvl",
-    "severity_text",
-    "Severity_Text",
-    "SEVERITY_TEXT",
-];
 
 /// A retention for the streams of a selector; of several that match, the highest priority decides.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

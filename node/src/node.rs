@@ -75,6 +75,7 @@ impl Node {
             ingester.clone(),
             metrics.clone(),
             disk.clone(),
+            config.head.inflight_size_max.0,
         ));
         let spool = Spool::open(&env.data_dir.join("spool"))?;
         let packs = Arc::new(Packs::new(store.clone(), spool));

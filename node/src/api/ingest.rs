@@ -15,6 +15,9 @@ use crate::push::error::{ErrorCode, ErrorShape, PushError};
 use crate::push::request::Endpoint;
 use crate::tenant::tenant;
 
+/// What a body that does not say its length is reckoned at.
+const UNDECLARED_BYTES: usize = 4 << 20;
+
 /// `POST /loki/api/v1/push`
 pub async fn push(State(node): State<Arc<Node>>, request: Request) -> Response {
     take(&node, Endpoint::Loki, ErrorShape::Text, request).await
@@ -49,6 +52,10 @@ async fn taken(
     request: Request,
 ) -> Result<(), PushError> {
     let headers = headers_of(request.headers());
+    let declared =
+        text(request.headers(), header::CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok());
+    let expected = declared.unwrap_or(UNDECLARED_BYTES).min(PACKED_BYTES_MAX);
+    let _room = node.distributor.admit_body(expected).await;
     let body = read_body(request, PACKED_BYTES_MAX).await.map_err(|error| {
         let large = error.status == StatusCode::PAYLOAD_TOO_LARGE;
         PushError::new(if large { ErrorCode::TooLarge } else { ErrorCode::Invalid }, error.message)

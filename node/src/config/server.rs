@@ -54,9 +54,6 @@ table! {
         /// The log's length at which the heads that hold its oldest segments are flushed. Longer means larger
         /// packs and a longer replay after a crash: some seconds a GB.
         size_max: ByteSize = ByteSize::gib(1),
-        /// How long a push may wait for others to share one `fdatasync`. More saves disk operations, and adds
-        /// to the time a client waits.
-        commit_delay: Period = Period(std::time::Duration::from_millis(5)),
     }
 }
 
@@ -71,7 +68,8 @@ table! {
         /// The longest an entry stays out of a pack. Longer means fuller packs for quiet streams; the log
         /// keeps the entries safe all the while.
         age_max: Period = Period::hours(2),
-        /// Requests in flight, in bytes of decoded text; beyond it pushes wait. A bound on memory, not a rate.
+        /// Bodies that may be held at a time, in bytes, and as much again of decoded pushes that wait for the log;
+        /// beyond it pushes wait. A bound on memory, not a rate.
         inflight_size_max: ByteSize = ByteSize::mib(128),
     }
 }
