@@ -40,10 +40,11 @@ pub(crate) fn output(command: &mut Command) -> Result<(bool, String)> {
     Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-/// Whether a program is on the path.
+/// Whether a program is on the path, or where only root's path leads.
 pub(crate) fn present(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    folders.map(|folder| folder.join(program)).any(|path| path.is_file())
 }
 
 fn show(command: &Command) -> String {

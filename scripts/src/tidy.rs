@@ -12,7 +12,8 @@ const LINES_MAX: usize = 1000;
 /// Checks every Rust file that git knows of.
 pub(crate) fn check() -> Result<()> {
     let list = ["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"];
-    let (_, files) = output(&mut command("git", &list))?;
+    let (listed, files) = output(&mut command("git", &list))?;
+    ensure!(listed && !files.is_empty(), "git lists no source files: check a clone, not a bare copy");
     let complaints: Vec<String> = files
         .lines()
         .map(|file| complaint(Path::new(file)))

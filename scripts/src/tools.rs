@@ -7,13 +7,15 @@ use anyhow::Result;
 use crate::run::{command, present, run, tools_dir};
 
 /// A program that the tests start, and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("python3", "python3"),
-    ("zcat", "gzip"),
+    ("zgrep", "gzip"),
+    ("curl", "curl"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("ip", "iproute2"),
-    ("cc", "gcc"),
+    ("mount", "mount"),
+    ("unshare", "util-linux"),
 ];
 /// Client libraries that push to a running node in the tests.
 const PYTHON_CLIENTS: [&str; 3] = [
