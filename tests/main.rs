@@ -20,6 +20,8 @@ mod commands;
 mod crash;
 /// Packs that rot: what is left is answered, and what is missing is said.
 mod damage;
+/// The README's first command.
+mod demo;
 /// Full disks and read-only ones.
 mod disk;
 /// What real Loki answered, asked of a real node.
@@ -28,6 +30,8 @@ mod exams;
 mod outage;
 /// The life of a process: start, stop, one a directory.
 mod process;
+/// The README's other commands, and the unit.
+mod readme;
 /// Each of the refused requests through a socket, with memory bounded.
 mod refusals;
 /// Tenants and what they must not see of each other.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use grapevine::cli::exit::{self, Exit};
-use grapevine::cli::{Cli, Command, labels, push, query, serve, tail};
+use grapevine::cli::{Cli, Command, demo, labels, push, query, serve, tail};
 
 /// Threads that blocking work may use: the lanes bound it far below.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Query(args) => query::run(args).await,
         Command::Tail(args) => tail::run(args).await,

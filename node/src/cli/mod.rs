@@ -1,8 +1,10 @@
 //! The command line: one binary that serves, asks, pushes and mends.
 
 pub mod client;
+pub mod demo;
 pub mod exit;
 pub mod labels;
+pub mod notify;
 pub mod output;
 pub mod pages;
 pub mod push;
@@ -26,6 +28,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a node over this machine's own logs, and show what it can do.
+    Demo(demo::DemoArgs),
     /// Run a node.
     Serve(serve::ServeArgs),
     /// Ask for log lines or numbers with LogQL.

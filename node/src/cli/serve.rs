@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 use super::exit::{Exit, ExitError};
+use super::notify;
 use crate::api::server;
 use crate::api::starting::Door;
 use crate::config::server::{Log, LogFormat};
-use crate::config::{Config, FILE_BYTES_MAX};
+use crate::config::{Config, FILE_BYTES_MAX, variable_of};
 use crate::env::Env;
 use crate::node::{Node, open_store};
 
@@ -73,11 +75,23 @@ impl ConfigArgs {
         let flags = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables = credentials()?.into_iter().chain(variables);
         Config::load(&file, variables, flags.chain(self.set.iter().cloned())).map_err(|error| {
             ExitError { exit: Exit::Usage, message: format!("the configuration cannot be used: {error}") }
                 .into()
         })
     }
+}
+
+/// Keys that may come as systemd credentials, each a file of that name: `LoadCredential=s3.secret_access_key:…`.
+const CREDENTIALS: [&str; 3] = ["s3.access_key_id", "s3.secret_access_key", "s3.session_token"];
+
+/// Credentials, as the variables that mean the same; real variables beat them.
+fn credentials() -> Result<Vec<(String, String)>> {
+    let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(Vec::new()) };
+    let paths = CREDENTIALS.map(|key| (key, std::path::Path::new(&folder).join(key)));
+    let given = paths.into_iter().filter(|(_, path)| path.exists());
+    given.map(|(key, path)| Ok((variable_of(key), read(&path)?.trim_end().to_owned()))).collect()
 }
 
 fn read(path: &std::path::Path) -> Result<String> {
@@ -97,6 +111,20 @@ fn read(path: &std::path::Path) -> Result<String> {
 pub async fn run(args: ServeArgs) -> Result<Exit> {
     let config = args.config.load()?;
     start_logging(&config.log)?;
+    let (ready, _) = oneshot::channel();
+    serve(config, wait_for_stop(), ready).await?;
+    Ok(Exit::Done)
+}
+
+/// Runs a node until `stop` completes; `ready` learns where it listens once it answers.
+///
+/// # Errors
+/// What keeps a node from starting, with the way out.
+pub async fn serve(
+    config: Config,
+    stop: impl Future<Output = ()> + Send + 'static,
+    ready: oneshot::Sender<SocketAddr>,
+) -> Result<()> {
     crate::tls::install_crypto();
     let address: SocketAddr = config.server.http_listen.parse().context("read http_listen")?;
     std::fs::create_dir_all(&config.server.data_dir)
@@ -106,8 +134,10 @@ pub async fn run(args: ServeArgs) -> Result<Exit> {
     let store = open_store(&config, env.seed, |name| std::env::var(name).ok())?;
     let listener = env.net.http(address).await.with_context(|| format!("listen on `{address}`"))?;
     let address = listener.local_addr()?;
+    notify::tell(notify::REPLAYING);
     let stopped = async {
-        wait_for_stop().await;
+        stop.await;
+        notify::tell(notify::STOPPING);
         tracing::info!("stopping: requests under way are finished, then heads are packed");
     };
     let door = Door::default();
@@ -117,6 +147,9 @@ pub async fn run(args: ServeArgs) -> Result<Exit> {
     let working = tokio::spawn(loops.run());
     door.open(server::router(node.clone()));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "grapevine listens");
+    notify::tell(notify::READY);
+    // Nobody has to wait for it.
+    let _ = ready.send(address);
     serving.await.context("serve HTTP")?.context("serve HTTP")?;
     match tokio::time::timeout(FLUSH_ON_STOP, node.ingester.flush_all()).await {
         Ok(Ok(())) => {}
@@ -126,7 +159,7 @@ pub async fn run(args: ServeArgs) -> Result<Exit> {
         Err(_) => tracing::warn!("packing took too long and was left; the log keeps everything"),
     }
     working.abort();
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// One process a data directory: the lock goes with the process, however it ends.
@@ -148,7 +181,8 @@ fn lock(dir: &std::path::Path) -> Result<std::fs::File> {
     }
 }
 
-async fn wait_for_stop() {
+/// Waits for SIGINT or SIGTERM.
+pub async fn wait_for_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate()]
         .map(|kind| signal(kind).expect("these signals can be caught"));
@@ -159,7 +193,11 @@ async fn wait_for_stop() {
     }
 }
 
-fn start_logging(log: &Log) -> Result<()> {
+/// Sends the node's own log to standard error.
+///
+/// # Errors
+/// A level that is none.
+pub fn start_logging(log: &Log) -> Result<()> {
     let filter = EnvFilter::try_new(&log.level).with_context(|| format!("read log.level `{}`", log.level))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {

@@ -32,6 +32,9 @@ const VARIABLE: &str = "GRAPEVINE_";
 const OTHER_VARIABLES: [&str; 5] =
     ["GRAPEVINE_CONFIG", "GRAPEVINE_ADDR", "GRAPEVINE_ORG_ID", "GRAPEVINE_TOOLS", "GRAPEVINE_TEST_S3"];
 
+/// Keys whose text is never read as TOML.
+const SECRETS: [&str; 3] = ["s3.access_key_id", "s3.secret_access_key", "s3.session_token"];
+
 /// Bytes of a configuration file.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -283,10 +286,18 @@ fn unknown_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> ConfigErr
 }
 
 /// Puts a value at a path of at most two names. A text that is a TOML value is that value (`5`, `true`,
-/// `["a"]`), any other is a string.
+/// `["a"]`), any other is a string; so is a secret, even one of digits alone.
 fn put(table: &mut Table, path: &str, text: &str) {
+    if SECRETS.contains(&path) {
+        let quoted = Value::String(text.to_owned());
+        return put_value(table, path, quoted);
+    }
     let value = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
     let value = value.filter(|value| !value.is_datetime()).unwrap_or_else(|| Value::String(text.to_owned()));
+    put_value(table, path, value);
+}
+
+fn put_value(table: &mut Table, path: &str, value: Value) {
     match path.split_once('.') {
         None => drop(table.insert(path.to_owned(), value)),
         Some((outer, inner)) => {
@@ -360,6 +371,12 @@ mod tests {
         let shared = load("tenancy = 'header'", &[], &[]).unwrap();
         assert_eq!(shared.limits, Limits::default());
         assert_eq!(config.server.http_listen, "127.0.0.1:3100");
+    }
+
+    #[test]
+    fn a_secret_of_digits_is_a_text() {
+        let config = load("", &[("GRAPEVINE_S3_SECRET_ACCESS_KEY", "12345678")], &[]).unwrap();
+        assert_eq!(config.s3.secret_access_key.reveal(), "12345678");
     }
 
     #[test]

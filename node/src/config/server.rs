@@ -30,8 +30,8 @@ table! {
     "s3": S3Written => S3 {
         /// The service's address, such as `http://minio:9000`. Empty is Amazon's own for the region.
         endpoint: String = String::new(),
-        /// The region; services other than Amazon's mostly ignore it.
-        region: String = "us-east-1".to_owned(),
+        /// The region; services other than Amazon's mostly ignore it. Empty takes `AWS_REGION`, or `us-east-1`.
+        region: String = String::new(),
         /// The access key. Empty takes `AWS_ACCESS_KEY_ID` or what the machine's role gives.
         access_key_id: String = String::new(),
         /// The secret that belongs to the access key. Better put into `GRAPEVINE_S3_SECRET_ACCESS_KEY` than
