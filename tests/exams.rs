@@ -5,11 +5,10 @@
 //! that is listed and does not fail any more is an error too, so that the list stays true.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use tempfile::TempDir;
+use crate::served::Node;
 
 /// Cases of the HTTP exam, as `scenario / name`, that are answered differently on purpose, and why.
 const DELIBERATE: [(&str, &str); 0] = [];
@@ -37,42 +36,6 @@ fn exam() -> Option<PathBuf> {
     }
     eprintln!("SKIPPED: the exams need python3 and the folder ../shared/exam");
     None
-}
-
-/// A node of its own, with tenants from the header.
-struct Node {
-    process: Child,
-    address: String,
-    _dir: TempDir,
-}
-
-impl Node {
-    fn start(keys: &[&str]) -> Node {
-        let dir = TempDir::new().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_grapevine"));
-        command.args(["serve", "--http-listen", "127.0.0.1:0", "--tenancy", "header"]);
-        command.arg("--data-dir").arg(dir.path()).args(keys.iter().flat_map(|key| ["--set", key]));
-        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let address = log.find_map(|line| {
-            let (_, rest) = line.split_once("grapevine listens address=")?;
-            rest.split_whitespace().next().map(str::to_owned)
-        });
-        // The pipe is read to its end, or the node would stop where it is full.
-        std::thread::spawn(move || log.for_each(drop));
-        Node { process, address: address.expect("the node says where it listens"), _dir: dir }
-    }
-
-    fn port(&self) -> &str {
-        self.address.rsplit(':').next().unwrap()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// Runs a runner; gives back what it printed, and whether it was content.

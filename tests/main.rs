@@ -36,3 +36,7 @@ mod readme;
 mod refusals;
 /// Tenants and what they must not see of each other.
 mod tenants;
+/// A node with Loki's limits and tenants, for the exams and the tails.
+mod served;
+/// Lines over a WebSocket as they arrive.
+mod tails;
