@@ -1,4 +1,4 @@
-//! The filter of a chunk: a Bloom filter with one hash over its [grams](super::grams), which says "surely not"
+//! The filter of a chunk: a Bloom filter with one hash over its grams, which says "surely not"
 //! of most literals without a block being read.
 //!
 //! ```text

@@ -1,6 +1,6 @@
 //! Merging packs into one: blocks are copied as they are, only the areas are written anew.
 //!
-//! Chunks of one stream that overlap in time, and runs of tiny ones, are [settled](super::settle): those alone are
+//! Chunks of one stream that overlap in time, and runs of tiny ones, are [settled](mod@super::settle): those alone are
 //! opened and sealed again.
 
 use std::io::Write;

@@ -8,8 +8,8 @@
 //! nothing else. [`block`] describes the members with text, [`area`] those without. Streams ascend by id; a chunk is
 //! a run of at most six blocks of one stream that share a [`filter`]; [`directory`] says where each lies.
 //!
-//! A block's life: [`text`] gathers entries, [`seal`] compresses them, [`settle`] puts blocks that overlap in time
-//! in order, [`writer`] writes packs, [`reader`] and [`sealed`] read them, [`merge`] makes large ones of small ones,
+//! A block's life: [`text`] gathers entries, [`seal`] compresses them, [`mod@settle`] puts blocks that overlap in time
+//! in order, [`writer`] writes packs, [`reader`] and [`sealed`] read them, [`mod@merge`] makes large ones of small ones,
 //! and [`salvage`] saves what it can of a damaged one.
 
 pub mod area;

@@ -209,7 +209,7 @@ impl ChunkBuilder {
 pub struct SealedChunk {
     /// One to six blocks. Once settled they ascend in time and share at most a timestamp.
     pub blocks: Vec<SealedBlock>,
-    /// The bytes of the [filter](super::filter); none for little text.
+    /// The bytes of the filter; none for little text.
     pub filter: Option<Bytes>,
     /// Count and exclusive or of the hashes of its entries.
     pub digest: Digest,

@@ -2,7 +2,7 @@
 //!
 //! Asking each line on its own costs twice as much (0.52 against 0.29 CPU s for a regular expression over 1 GB of
 //! logs), since every search has a start-up price and most lines hold nothing. So each regular expression is
-//! [rewritten](rewrite) to never match across a line's end, and one search runs from hit to hit. What is found is
+//! rewritten to never match across a line's end, and one search runs from hit to hit. What is found is
 //! exactly what asking every line would find; blocks whose lines hold newlines are asked line by line.
 
 mod count;

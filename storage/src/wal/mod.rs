@@ -1,7 +1,7 @@
 //! The write-ahead log: what an ingester has promised to keep and has not yet packed.
 //!
 //! A directory of segments, each a header and a run of records. One [`Writer`], driven by one thread, appends
-//! and syncs; [`replay`] reads everything back after a restart. A segment goes when nothing refers to it any
+//! and syncs; [`replay()`] reads everything back after a restart. A segment goes when nothing refers to it any
 //! more: whoever holds an unflushed record holds its [`SegmentRef`].
 //!
 //! ```text

@@ -82,7 +82,7 @@ struct Sealed {
 }
 
 impl Writer {
-    /// Continues in a directory that [`replay`](super::replay) has read, under a fresh id. Creates no file
+    /// Continues in a directory that [`replay`](super::replay()) has read, under a fresh id. Creates no file
     /// before the first append.
     ///
     /// # Errors
