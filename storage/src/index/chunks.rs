@@ -121,6 +121,19 @@ pub(super) fn delete(
     Ok(())
 }
 
+/// Compressed bytes of a chunk's text; 0 if there is no such chunk.
+pub(super) fn text_length(
+    table: Table,
+    txn: &RoTxn<'_>,
+    tenant: &str,
+    pack: PackId,
+    place: &super::packs::Place,
+) -> Result<u64, IndexError> {
+    let key = key(tenant, place.stream, place.first_ts, pack, place.number)?;
+    let Some(value) = table.get(txn, key.as_bytes())? else { return Ok(0) };
+    Ok(decode(key.as_bytes(), value)?.text.length)
+}
+
 /// Whether a stream has any chunk.
 pub(super) fn has_any(
     table: Table,

@@ -17,6 +17,8 @@ use crate::wal::WalId;
 
 const SCHEMA_KEY: &[u8] = b"schema";
 const INCOMPLETE_KEY: &[u8] = b"incomplete";
+/// Before the key of an object that is to be deleted; the value is when it was given up, ns, little endian.
+const GIVEN_UP_PREFIX: &[u8] = b"given up/";
 /// Raised when tables or keys change. The index is a cache, so any other version is rebuilt, not migrated.
 const SCHEMA: &[u8] = &[1];
 
@@ -84,31 +86,70 @@ impl DayIndex {
     /// # Errors
     /// [`IndexError::Invalid`] when the parts contradict one another or the day. Nothing is written then.
     pub fn add_pack(&self, pack: &NewPack) -> Result<(), IndexError> {
-        self.replace_packs(&[], pack)
+        self.replace_packs(&[], pack, 0)
     }
 
-    /// Puts one pack in the place of others, as after a merge: no reader sees an entry twice or not at all.
-    pub fn replace_packs(&self, old: &[PackId], pack: &NewPack) -> Result<(), IndexError> {
+    /// Puts one pack in the place of others, as after a merge: no reader sees an entry twice or not at all. The
+    /// others' objects are [given up](Self::given_up) at the moment `now`.
+    pub fn replace_packs(&self, old: &[PackId], pack: &NewPack, now: i64) -> Result<(), IndexError> {
         self.validate(pack)?;
         self.env.write(|tables, txn| {
             let arrival = arrival_of(tables, txn, old, pack.id)?;
             add(tables, txn, pack, arrival)?;
             for &id in old.iter().filter(|&&id| id != pack.id) {
-                packs::delete(tables, txn, id)?;
+                give_up(tables, txn, id, now)?;
             }
             Ok(())
         })
     }
 
-    /// Removes packs that retention or a person has deleted, and the streams left without chunks. Returns how
-    /// many there were.
-    pub fn remove_packs(&self, ids: &[PackId]) -> Result<usize, IndexError> {
+    /// Removes packs that retention or a person has deleted, and the streams left without chunks. Their objects
+    /// are [given up](Self::given_up) at the moment `now`. Returns how many packs there were.
+    pub fn remove_packs(&self, ids: &[PackId], now: i64) -> Result<usize, IndexError> {
         self.env.write(|tables, txn| {
             let mut removed = 0;
             for &id in ids {
-                removed += usize::from(packs::delete(tables, txn, id)?);
+                removed += usize::from(give_up(tables, txn, id, now)?);
             }
             Ok(removed)
+        })
+    }
+
+    /// Takes streams out of the index while their packs still hold them. Returns how many there were.
+    pub fn hide_streams(&self, tenant: &str, ids: &[StreamId]) -> Result<usize, IndexError> {
+        self.env.write(|tables, txn| {
+            let mut hidden = 0;
+            for &id in ids {
+                hidden += usize::from(packs::hide_stream(tables, txn, tenant, id)?);
+            }
+            Ok(hidden)
+        })
+    }
+
+    /// The keys of objects that no query needs any more, and when each was given up (ns since 1970): to be deleted
+    /// once queries that began before are over. Survives a restart.
+    pub fn given_up(&self) -> Result<Vec<(String, i64)>, IndexError> {
+        self.env.read(|tables, txn| {
+            let mut all = Vec::new();
+            for entry in tables.meta.prefix_iter(txn, GIVEN_UP_PREFIX)? {
+                let (key, value) = entry?;
+                let when = value.try_into().map(i64::from_le_bytes).map_err(|_| IndexError::Corrupt {
+                    what: "object given up",
+                    reason: format!("its time has `{}` bytes", value.len()),
+                })?;
+                all.push((String::from_utf8_lossy(&key[GIVEN_UP_PREFIX.len()..]).into_owned(), when));
+            }
+            Ok(all)
+        })
+    }
+
+    /// Forgets objects that were given up and have been deleted.
+    pub fn forget_given_up(&self, object_keys: &[String]) -> Result<(), IndexError> {
+        self.env.write(|tables, txn| {
+            for key in object_keys {
+                tables.meta.delete(txn, &given_up_key(key))?;
+            }
+            Ok(())
         })
     }
 
@@ -200,8 +241,20 @@ fn arrival_of(tables: &Tables, txn: &RwTxn<'_>, old: &[PackId], new: PackId) -> 
     Ok(replaced.unwrap_or(last + 1))
 }
 
+fn given_up_key(object_key: &str) -> Vec<u8> {
+    [GIVEN_UP_PREFIX, object_key.as_bytes()].concat()
+}
+
+fn give_up(tables: &Tables, txn: &mut RwTxn<'_>, id: PackId, now: i64) -> Result<bool, IndexError> {
+    let Some(record) = packs::delete(tables, txn, id)? else { return Ok(false) };
+    tables.meta.put(txn, &given_up_key(&record.object_key), &now.to_le_bytes())?;
+    Ok(true)
+}
+
 fn add(tables: &Tables, txn: &mut RwTxn<'_>, pack: &NewPack, arrival: u64) -> Result<(), IndexError> {
     let tenant = &pack.record.tenant;
+    // The same bytes may come again: what was given up under this name is wanted now.
+    tables.meta.delete(txn, &given_up_key(&pack.record.object_key))?;
     for stream in &pack.streams {
         let NewStream { id, labels, chunks } = stream;
         for chunk in chunks {

@@ -146,9 +146,13 @@ pub(super) fn add_place(
     Ok(table.put(txn, key(id).as_bytes(), &place.encode())?)
 }
 
-/// Removes a pack, its chunks, and the streams that have no chunk left. Returns whether it was there.
-pub(super) fn delete(tables: &Tables, txn: &mut RwTxn<'_>, id: PackId) -> Result<bool, IndexError> {
-    let Some(record) = get(tables.packs, txn, id)? else { return Ok(false) };
+/// Removes a pack, its chunks, and the streams that have no chunk left. Returns what it was.
+pub(super) fn delete(
+    tables: &Tables,
+    txn: &mut RwTxn<'_>,
+    id: PackId,
+) -> Result<Option<PackRecord>, IndexError> {
+    let Some(record) = get(tables.packs, txn, id)? else { return Ok(None) };
     let mut places = Vec::new();
     for entry in tables.contents.get_duplicates(txn, key(id).as_bytes())?.into_iter().flatten() {
         places.push(Place::decode(entry?.1)?);
@@ -165,7 +169,43 @@ pub(super) fn delete(tables: &Tables, txn: &mut RwTxn<'_>, id: PackId) -> Result
     }
     tables.contents.delete(txn, key(id).as_bytes())?;
     tables.packs.delete(txn, key(id).as_bytes())?;
-    Ok(true)
+    Ok(Some(record))
+}
+
+/// Removes a stream and its chunks; their packs stay. Returns whether it was there.
+pub(super) fn hide_stream(
+    tables: &Tables,
+    txn: &mut RwTxn<'_>,
+    tenant: &str,
+    stream: StreamId,
+) -> Result<bool, IndexError> {
+    let hidden = chunks::of_stream(tables.chunks, txn, tenant, stream, i64::MIN, i64::MAX)?;
+    for chunk in &hidden {
+        let place = Place { stream, first_ts: chunk.first_ts, number: chunk.number };
+        chunks::delete(tables.chunks, txn, tenant, chunk.pack, &place)?;
+        tables.contents.delete_one_duplicate(txn, key(chunk.pack).as_bytes(), &place.encode())?;
+    }
+    streams::delete(tables, txn, tenant, stream)?;
+    Ok(!hidden.is_empty())
+}
+
+/// The streams of a pack that are not hidden, ascending, and the compressed bytes of their text in it.
+pub(super) fn contents(
+    tables: &Tables,
+    txn: &RoTxn<'_>,
+    id: PackId,
+    tenant: &str,
+) -> Result<Vec<(StreamId, u64)>, IndexError> {
+    let mut streams: Vec<(StreamId, u64)> = Vec::new();
+    for entry in tables.contents.get_duplicates(txn, key(id).as_bytes())?.into_iter().flatten() {
+        let place = Place::decode(entry?.1)?;
+        let bytes = chunks::text_length(tables.chunks, txn, tenant, id, &place)?;
+        match streams.last_mut().filter(|(stream, _)| *stream == place.stream) {
+            Some((_, sum)) => *sum += bytes,
+            None => streams.push((place.stream, bytes)),
+        }
+    }
+    Ok(streams)
 }
 
 #[cfg(test)]

@@ -117,6 +117,13 @@ impl Snapshot<'_> {
         Ok(all)
     }
 
+    /// The streams of a pack that are to be found, ascending, and the compressed bytes of their text in it: fewer
+    /// than the pack holds where streams were [hidden](super::DayIndex::hide_streams).
+    pub fn contents(&self, id: PackId) -> Result<Vec<(StreamId, u64)>, IndexError> {
+        let Some(record) = self.pack(id)? else { return Ok(Vec::new()) };
+        packs::contents(&self.tables, self.txn, id, &record.tenant)
+    }
+
     /// How far into a log a stream is in packs; before every record if no flush has covered any.
     pub fn flushed(&self, wal_id: WalId, tenant: &str, stream: StreamId) -> Result<Mark, IndexError> {
         flushed::get(self.tables.flushed, self.txn, wal_id, tenant, stream)

@@ -220,7 +220,7 @@ fn pack_and_its_marks_come_and_go_as_a_whole() {
     assert_eq!(chunks(ids[1]), [chunk(1, 1, 0, 9)]);
     assert_eq!(day.read(|day| day.flushed(WalId(3), "t", ids[0])).unwrap(), through);
 
-    assert_eq!(day.remove_packs(&[PackId(1), PackId(9)]).unwrap(), 1);
+    assert_eq!(day.remove_packs(&[PackId(1), PackId(9)], 7).unwrap(), 1);
     assert_eq!(chunks(ids[0]), [chunk(2, 0, 5, 9)]);
     assert_eq!(selected(&index, "t", &[]), sets[..1], "a stream without chunks goes");
     assert_eq!(selected(&index, "t", &[Matcher::equal("a", "2")]), []);
@@ -236,7 +236,7 @@ fn merged_pack_takes_the_place_of_its_parts_at_once() {
     let sets = [labels(&[("a", "1")]), labels(&[("a", "2")])];
     day.add_pack(&pack(1, "t", &sets[..1], 0, 4)).unwrap();
     day.add_pack(&pack(2, "t", &sets, 5, 9)).unwrap();
-    day.replace_packs(&[PackId(1), PackId(2)], &pack(3, "t", &sets, 0, 9)).unwrap();
+    day.replace_packs(&[PackId(1), PackId(2)], &pack(3, "t", &sets, 0, 9), 7).unwrap();
     day.read(|day| {
         assert_eq!(day.packs()?.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [3]);
         assert_eq!(day.select("t", &[], TimeRange::ALL, NO_LIMIT)?.len(), 2);
@@ -391,4 +391,42 @@ fn day_of_another_schema_is_set_aside_not_misread() {
     let index = Index::open(dir.path(), OPTIONS).unwrap();
     index.day(DAY).unwrap();
     assert_eq!(index.take_set_aside().len(), 1);
+}
+
+#[test]
+fn objects_of_packs_that_went_are_remembered_until_they_are_deleted_or_come_again() {
+    let (dir, index) = index();
+    let day = index.day_or_create(DAY).unwrap();
+    let sets = [labels(&[("n", "a")])];
+    let packs = [1, 2, 3].map(|id| pack(id, "t", &sets, 0, 9));
+    day.add_pack(&packs[0]).unwrap();
+    day.add_pack(&packs[1]).unwrap();
+    day.replace_packs(&[PackId(1)], &packs[2], 70).unwrap();
+    day.remove_packs(&[PackId(2)], 80).unwrap();
+    let [first, second, _] = packs.each_ref().map(|pack| pack.record.object_key.clone());
+    drop(index);
+
+    let index = Index::open(dir.path(), OPTIONS).unwrap();
+    let day = index.day(DAY).unwrap().unwrap();
+    assert_eq!(day.given_up().unwrap(), [(first.clone(), 70), (second.clone(), 80)]);
+    day.add_pack(&packs[0]).unwrap();
+    assert_eq!(day.given_up().unwrap(), [(second.clone(), 80)]);
+    day.forget_given_up(&[second]).unwrap();
+    assert_eq!(day.given_up().unwrap(), []);
+}
+
+#[test]
+fn a_hidden_stream_is_not_found_and_its_pack_knows_what_is_left_of_it() {
+    let (_dir, index) = index();
+    let day = index.day_or_create(DAY).unwrap();
+    let sets = [labels(&[("n", "a")]), labels(&[("n", "b")])];
+    day.add_pack(&pack(1, "t", &sets, 0, 9)).unwrap();
+    let ids = sets.each_ref().map(|labels| StreamId::of("t", labels));
+    assert_eq!(day.hide_streams("t", &[ids[0], StreamId(5)]).unwrap(), 1);
+    assert_eq!(selected(&index, "t", &[]), [sets[1].clone()]);
+    let contents = |id| day.read(|day| day.contents(PackId(id))).unwrap();
+    assert_eq!((contents(1), contents(9)), (vec![(ids[1], 100)], vec![]));
+    day.hide_streams("t", &[ids[1]]).unwrap();
+    assert_eq!(selected(&index, "t", &[]), []);
+    assert!(day.read(|day| day.pack(PackId(1))).unwrap().is_some());
 }

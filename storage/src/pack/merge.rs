@@ -39,13 +39,14 @@ pub enum MergeError {
     Write(#[from] WriteError),
 }
 
-/// Merges packs, given in the order their entries arrived in. Memory: the chunks of one stream, and the columns and
-/// filters of all.
+/// Merges packs, given in the order their entries arrived in; streams that are not to be kept are left out. Memory:
+/// the chunks of one stream, and the columns and filters of all.
 ///
 /// # Errors
 /// If a pack cannot be read or the merged one cannot be written; the output is then no pack.
 pub fn merge<R: ReadAt, W: Write>(
     packs: &[PackReader<R>],
+    keep: impl Fn(StreamId) -> bool,
     output: W,
     sealer: &mut Sealer,
 ) -> Result<(PackSummary, W), MergeError> {
@@ -64,13 +65,17 @@ pub fn merge<R: ReadAt, W: Write>(
                 continue;
             };
             next[number] += 1;
+            if !keep(id) {
+                continue;
+            }
             labels = Some(&stream.labels);
             read_chunks(pack, stream, &mut chunks).map_err(|source| MergeError::Read { number, source })?;
         }
+        let Some(labels) = labels else { continue };
         let settled =
             settle(id, chunks, sealer).map_err(|source| MergeError::Settle { stream: id, source })?;
         for chunk in &settled {
-            writer.chunk(id, labels.expect("the lowest id is that of some pack's stream"), chunk)?;
+            writer.chunk(id, labels, chunk)?;
         }
     }
     Ok(writer.finish()?)

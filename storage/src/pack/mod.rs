@@ -10,7 +10,7 @@
 //!
 //! A block's life: [`text`] gathers entries, [`seal`] compresses them, [`mod@settle`] puts blocks that overlap in time
 //! in order, [`writer`] writes packs, [`reader`] and [`sealed`] read them, [`mod@merge`] makes large ones of small ones,
-//! and [`salvage`] saves what it can of a damaged one.
+//! [`verify`] checks all of one, and [`salvage`] saves what it can of a damaged one.
 
 pub mod area;
 pub mod block;
@@ -32,6 +32,7 @@ pub mod sealed;
 pub mod settle;
 pub mod text;
 mod timestamps;
+pub mod verify;
 pub mod writer;
 
 pub use area::{AreaRange, Footer};
@@ -46,6 +47,7 @@ pub use seal::{ChunkBuilder, Level, SealedChunk, Sealer};
 pub use sealed::{BlockReader, SealedBlock, TextBuffer};
 pub use settle::settle;
 pub use text::{Append, BlockText, Lines};
+pub use verify::verify;
 pub use writer::{PackSummary, PackWriter};
 
 #[cfg(test)]

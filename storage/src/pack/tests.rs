@@ -153,7 +153,8 @@ proptest! {
     ) {
         let readers: Vec<_> =
             packs.iter().map(|streams| PackReader::open(pack_of(streams, per_block).0).unwrap()).collect();
-        let (_, merged) = merge(&readers, Vec::new(), &mut Sealer::new(Level::default())).unwrap();
+        let mut sealer = Sealer::new(Level::default());
+        let (_, merged) = merge(&readers, |_| true, Vec::new(), &mut sealer).unwrap();
         let mut union = vec![Vec::new(); 4];
         for streams in &packs {
             for (all, entries) in union.iter_mut().zip(streams) {
@@ -161,7 +162,13 @@ proptest! {
                 all.extend(expected(std::slice::from_ref(entries)).into_values().flatten());
             }
         }
-        prop_assert_eq!(read_all(&merged.into()).unwrap(), expected(&union));
+        let mut expected = expected(&union);
+        prop_assert_eq!(&read_all(&merged.into()).unwrap(), &expected);
+
+        let Some((&left_out, _)) = expected.first_key_value() else { return Ok(()) };
+        let (_, rest) = merge(&readers, |id| id != left_out, Vec::new(), &mut sealer).unwrap();
+        expected.remove(&left_out);
+        prop_assert_eq!(read_all(&rest.into()).unwrap(), expected);
     }
 
     #[test]
