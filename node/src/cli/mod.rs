@@ -1,11 +1,14 @@
 //! The command line: one binary that serves, asks, pushes and mends.
 
 pub mod client;
+pub mod config;
 pub mod demo;
 pub mod exit;
+pub mod generate;
 pub mod labels;
 pub mod notify;
 pub mod output;
+pub mod pack;
 pub mod pages;
 pub mod push;
 pub mod query;
@@ -42,6 +45,14 @@ pub enum Command {
     Labels(labels::LabelsArgs),
     /// List the streams that match a selector.
     Series(labels::SeriesArgs),
+    /// Look into packs: list, print, verify.
+    Pack(pack::PackArgs),
+    /// Show the configuration in effect, or the reference of all keys.
+    Config(config::ConfigCommandArgs),
+    /// Print completions for a shell.
+    Completions(generate::CompletionsArgs),
+    /// Print the manual page.
+    Man,
 }
 
 /// How a client command reaches a node.
