@@ -10,17 +10,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::env::Env;
 use crate::exec::Lane;
+use crate::housekeeping::retention::Retention;
 use crate::ingester::Ingester;
 use crate::ingester::log::AppendError;
 use crate::limits::TenantLimits;
 use crate::metrics::{Discard, Metrics, Tenant};
-use crate::push::batch::PushBatch;
+use crate::push::batch::{PushBatch, PushStream};
 use crate::push::error::{ErrorCode, PushError};
 use crate::push::rate_limit::RateLimiter;
 use crate::push::rejection::Ignored;
 use crate::push::request::{Context, Endpoint, Headers, accept};
 use crate::push::stream_cache::StreamCache;
-use crate::push::validate::{Outcome, admit, admit_streams, drop_late};
+use crate::push::validate::{Outcome, admit, admit_streams, drop_expired, drop_late};
 
 /// Complaints about late entries or hot streams that one answer names.
 const IGNORED_SHOWN_MAX: usize = 10;
@@ -34,6 +35,7 @@ pub struct Distributor {
     metrics: Arc<Metrics>,
     cache: Arc<StreamCache>,
     rates: Mutex<Rates>,
+    retention: Arc<Retention>,
     disk: Arc<dyn Gate>,
     in_flight: InFlight,
 }
@@ -99,6 +101,7 @@ impl Distributor {
         limits: Arc<TenantLimits>,
         ingester: Arc<Ingester>,
         metrics: Arc<Metrics>,
+        retention: Arc<Retention>,
         disk: Arc<dyn Gate>,
         in_flight_bytes: u64,
     ) -> Self {
@@ -109,6 +112,8 @@ impl Distributor {
     /// Waits until there is room for a body of so many bytes; hold what is returned for as long as the body.
     pub async fn admit_body(&self, bytes: usize) -> OwnedSemaphorePermit {
         self.in_flight.enter(&self.in_flight.bodies, bytes).await
+        let (cache, rates) = (Arc::default(), Mutex::default());
+        Distributor { env, limits, ingester, metrics, cache, rates, retention, disk }
     }
 
     /// Takes a push in; returns when what is accepted of it is durable.
@@ -162,6 +167,10 @@ impl Distributor {
         drop(rates);
         let heads = self.ingester.heads();
         ignored.extend(drop_late(&mut batch, tenant, limits, |stream| heads.newest(tenant, stream)));
+        if self.retention.is_limited(tenant) {
+            let oldest = |stream: &PushStream| self.retention.oldest_kept(tenant, stream.labels(), now);
+            ignored.extend(drop_expired(&mut batch, tenant, oldest));
+        }
         let most = limits.max_global_streams_per_user;
         if most > 0 {
             heads.admit_streams(&batch, tenant, most)?;

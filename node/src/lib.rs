@@ -10,6 +10,7 @@ pub mod disk;
 pub mod distributor;
 pub mod env;
 pub mod exec;
+pub mod housekeeping;
 pub mod ingester;
 pub mod limits;
 pub mod metrics;

@@ -264,6 +264,11 @@ impl TenantLimits {
         self.own.get(tenant).unwrap_or(&self.everyone)
     }
 
+    /// The limits of tenants without any of their own.
+    pub fn everyone(&self) -> &Limits {
+        &self.everyone
+    }
+
     /// Tenants with limits of their own, in order.
     pub fn overridden(&self) -> impl Iterator<Item = (&str, &Limits)> {
         self.own.iter().map(|(tenant, limits)| (tenant.as_str(), &**limits))

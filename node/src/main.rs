@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use grapevine::cli::exit::{self, Exit};
-use grapevine::cli::{Cli, Command, config, demo, generate, labels, pack, push, query, serve, tail};
+use grapevine::cli::{Cli, Command, config, demo, fsck, generate, index, labels, pack, push, query, serve, tail};
 
 /// Threads that blocking work may use: the lanes bound it far below.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -54,6 +54,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Labels(args) => labels::labels(args).await,
         Command::Series(args) => labels::series(args).await,
         Command::Pack(args) => pack::run(args).await,
+        Command::Index(args) => index::run(args).await,
+        Command::Fsck(args) => fsck::run(args).await,
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man => generate::man(),

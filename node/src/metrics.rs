@@ -43,6 +43,13 @@ pub struct Tenant {
     pub tenant: String,
 }
 
+/// Labels of what a background worker does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HousekeepingLabel {
+    /// The worker's name.
+    pub worker: &'static str,
+}
+
 /// Lets a message through once in a while, so that a flood of one kind does not drown the log.
 #[derive(Debug, Default)]
 pub struct LogGate {
@@ -132,6 +139,18 @@ metrics! {
     incomplete_answers: Counter = Counter::default(), "grapevine_incomplete_answers";
     /// How full the data disk is, from 0 to 1.
     disk_used: Gauge<f64, AtomicU64> = Gauge::default(), "grapevine_disk_used_ratio";
+    /// How far up the ladder of a full disk the node is: 0 free, 1 old days go, 2 pushes are refused, 3 read-only.
+    disk_rung: Gauge = Gauge::default(), "grapevine_disk_rung";
+    /// Rounds of background workers.
+    housekeeping_rounds: Family<HousekeepingLabel, Counter> = Family::default(), "grapevine_housekeeping_rounds";
+    /// Rounds of background workers that failed.
+    housekeeping_errors: Family<HousekeepingLabel, Counter> = Family::default(), "grapevine_housekeeping_errors";
+    /// Days given up because they were past retention or the disk was full.
+    days_dropped: Counter = Counter::default(), "grapevine_days_dropped";
+    /// Packs that took part in a merge or a rewrite.
+    packs_merged: Counter = Counter::default(), "grapevine_packs_merged";
+    /// Objects in the chunk store that no index knows and that cannot be read as packs.
+    orphans: Gauge = Gauge::default(), "grapevine_chunk_store_orphans";
     /// Tasks and work that panicked.
     panics: Counter = Counter::default(), "loki_panic";
 }

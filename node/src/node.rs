@@ -14,6 +14,8 @@ use crate::disk::DiskGate;
 use crate::distributor::Distributor;
 use crate::env::Env;
 use crate::exec::Lane;
+use crate::housekeeping::retention::Retention;
+use crate::housekeeping::{Housekeeper, Parts, rebuild};
 use crate::ingester::policy::FlushLimits;
 use crate::ingester::spool::Spool;
 use crate::ingester::{Ingester, IngesterOptions, Loops};
@@ -47,6 +49,8 @@ pub struct Node {
     pub querier: Arc<Querier>,
     /// How full its disk is.
     pub disk: Arc<DiskGate>,
+    /// Keeps house; run it beside the loops.
+    pub housekeeper: Arc<Housekeeper>,
 }
 
 impl Node {
@@ -60,20 +64,33 @@ impl Node {
         let root = env.data_dir.join("index");
         let index = env.exec.run(Lane::Disk, move || Index::open(&root, IndexOptions::default())).await?;
         let index = Arc::new(index);
+        let spool_dir = env.data_dir.join("spool");
+        let settled = index.clone();
+        let spool = env
+            .exec
+            .run(Lane::Disk, move || {
+                let spool = Spool::open(&spool_dir)?;
+                rebuild::settle_spool(&settled, &spool)?;
+                Ok::<_, anyhow::Error>(spool)
+            })
+            .await?;
         let (ingester, loops) = Ingester::open(
             env.clone(),
             ingester_options(&config),
             index.clone(),
+            spool.clone(),
             store.clone(),
             metrics.clone(),
         )
         .await?;
         let disk = Arc::new(DiskGate::default());
+        let retention = Arc::new(Retention::new(&limits)?);
         let distributor = Arc::new(Distributor::new(
             env.clone(),
             limits.clone(),
             ingester.clone(),
             metrics.clone(),
+            retention.clone(),
             disk.clone(),
             config.head.inflight_size_max.0,
         ));
@@ -88,6 +105,20 @@ impl Node {
             deletes.clone(),
             metrics.clone(),
         ));
+        let packs = Arc::new(Packs::new(store.clone(), spool.clone()));
+        let querier = Querier::new(env.clone(), ingester.clone(), index.clone(), packs, metrics.clone());
+        let querier = Arc::new(querier);
+        let parts = Parts {
+            env: env.clone(),
+            config: config.clone(),
+            retention,
+            index: index.clone(),
+            store: store.clone(),
+            spool,
+            metrics: metrics.clone(),
+            disk: disk.clone(),
+        };
+        let housekeeper = Arc::new(Housekeeper::new(parts));
         let node = Node {
             env,
             config,
@@ -100,6 +131,9 @@ impl Node {
             deletes,
             querier,
             disk,
+            querier,
+            disk,
+            housekeeper,
         };
         Ok((Arc::new(node), loops))
     }

@@ -4,9 +4,12 @@ pub mod client;
 pub mod config;
 pub mod demo;
 pub mod exit;
+pub mod fsck;
 pub mod generate;
+pub mod index;
 pub mod labels;
 pub mod notify;
+mod offline;
 pub mod output;
 pub mod pack;
 pub mod pages;
@@ -47,6 +50,10 @@ pub enum Command {
     Series(labels::SeriesArgs),
     /// Look into packs: list, print, verify.
     Pack(pack::PackArgs),
+    /// Mend the index of a stopped node.
+    Index(index::IndexArgs),
+    /// Check what a stopped node holds: packs against index, spool and chunk store.
+    Fsck(fsck::FsckArgs),
     /// Show the configuration in effect, or the reference of all keys.
     Config(config::ConfigCommandArgs),
     /// Print completions for a shell.

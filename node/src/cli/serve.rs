@@ -145,6 +145,10 @@ pub async fn serve(
     let serving = tokio::spawn(server::serve(door.clone().routes(), listener, stopped));
     let (node, loops) = Node::open(env, config, store).await?;
     let working = tokio::spawn(loops.run());
+    let keeping = tokio::spawn({
+        let node = node.clone();
+        async move { node.housekeeper.run(|| node.ingester.wake_shipper()).await }
+    });
     door.open(server::router(node.clone()));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "grapevine listens");
     notify::tell(notify::READY);
@@ -160,17 +164,19 @@ pub async fn serve(
     }
     working.abort();
     Ok(())
+    keeping.abort();
+    Ok(Exit::Done)
 }
 
 /// One process a data directory: the lock goes with the process, however it ends.
-fn lock(dir: &std::path::Path) -> Result<std::fs::File> {
+pub(super) fn lock(dir: &std::path::Path) -> Result<std::fs::File> {
     let path = dir.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("open `{}`", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
             let message = format!(
-                "`{}` is in use by another node; stop it, or choose another --data-dir",
+                "`{}` is in use by a node or a command that mends it; stop it, or choose another --data-dir",
                 dir.display()
             );
             Err(ExitError { exit: Exit::Usage, message }.into())

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use grapevine_storage::head::{Coverage, Flushing, Head};
 use grapevine_storage::index::{Day, Index};
@@ -33,7 +32,6 @@ pub struct Flusher {
     index: Arc<Index>,
     level: Level,
     metrics: Arc<Metrics>,
-    packs: AtomicU64,
 }
 
 /// Heads of one tenant and day.
@@ -55,7 +53,7 @@ impl Flusher {
         level: Level,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Flusher { exec, seals, spool, index, level, metrics, packs: AtomicU64::new(0) }
+        Flusher { exec, seals, spool, index, level, metrics }
     }
 
     /// Flushes so much of each head. What cannot be flushed stays in its head for the next attempt.
@@ -96,8 +94,8 @@ impl Flusher {
         let marks: Vec<(StreamId, Coverage)> =
             taken.iter().map(|t| (t.head.id, t.flushing.coverage.clone())).collect();
         let (spool, level) = (self.spool.clone(), self.level);
-        let number = self.packs.fetch_add(1, Ordering::Relaxed);
-        let written = self.exec.run(Lane::Seal, move || spool.write(streams, level, number)).await;
+        let owner = tenant.clone();
+        let written = self.exec.run(Lane::Seal, move || spool.write(&owner, day, streams, level)).await;
         let done = match written {
             Ok(summary) => self.index(tenant, day, summary, marks).await,
             Err(error) => Err(error.into()),

@@ -87,7 +87,7 @@ pub struct Loops {
 }
 
 impl Ingester {
-    /// Opens the spool, replays the log and is ready for pushes once its [`Loops`] run.
+    /// Replays the log and is ready for pushes once its [`Loops`] run.
     ///
     /// # Errors
     /// Files that cannot be read or written. Damage is not an error: it is logged, and what is whole is kept.
@@ -95,6 +95,7 @@ impl Ingester {
         env: Env,
         options: IngesterOptions,
         index: Arc<Index>,
+        spool: Spool,
         store: ChunkStore,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<(Arc<Self>, Loops)> {
@@ -103,8 +104,6 @@ impl Ingester {
         let followers = Arc::new(Followers::default());
         let seals = SealQueue::new(env.exec.clone(), options.level);
         let wal_dir = env.data_dir.join("wal");
-        let spool_dir = env.data_dir.join("spool");
-        let spool = env.exec.run(Lane::Disk, move || Spool::open(&spool_dir)).await?;
         let id = WalId(rand::random());
         let fed = (heads.clone(), followers.clone());
         let work = open_log(wal_dir, id, options, fed, index.clone(), metrics.clone());
@@ -169,6 +168,11 @@ impl Ingester {
         let everything = self.heads.all().into_iter().map(|(key, head)| (key, head, Extent::Everything));
         self.flush(everything.collect(), true).await?;
         self.shipper.ship_all().await
+    }
+
+    /// Says that a pack was put into the spool by someone else.
+    pub fn wake_shipper(&self) {
+        self.shipper.wake();
     }
 
     /// Flushes so much of each head; `all` says that it is everything, so that the log can be emptied.

@@ -102,7 +102,13 @@ impl Shipper {
     }
 
     async fn ship(&self, day: Day, id: PackId, record: PackRecord) -> anyhow::Result<()> {
-        self.store.put_file(&record.object_key, &self.spool.path(id.0)).await?;
+        let path = self.spool.path(&record.object_key);
+        let is_there = self.exec.run(Lane::Disk, move || path.is_file()).await;
+        match is_there {
+            true => self.store.put_file(&record.object_key, &self.spool.path(&record.object_key)).await?,
+            // An index that was rebuilt while the pack was on its way has not heard of its arrival.
+            false => drop(self.store.head(&record.object_key).await?),
+        }
         let (index, spool) = (self.index.clone(), self.spool.clone());
         self.exec
             .run(Lane::Disk, move || {
@@ -110,7 +116,7 @@ impl Shipper {
                 if let Some(day) = index.day(day)? {
                     day.mark_shipped(id)?;
                 }
-                Ok::<_, anyhow::Error>(spool.remove(id.0)?)
+                Ok::<_, anyhow::Error>(spool.remove(&record.object_key)?)
             })
             .await
     }

@@ -1,29 +1,43 @@
 //! The spool: packs on the local disk that the chunk store may not have yet.
 //!
 //! A pack is written under a temporary name, synced, renamed and its folder synced: what bears a pack's name is
-//! whole and durable. Leftovers of a crash are removed at the start.
+//! whole and durable. Leftovers of a crash are removed at the start. The name is the pack's key in the chunk store, so
+//! that a lost index can be made again from the spool alone.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use grapevine_storage::index::Day;
+use grapevine_storage::pack::merge::MergeError;
 use grapevine_storage::pack::seal::SealedChunk;
 use grapevine_storage::pack::writer::{PackSummary, PackWriter, WriteError};
-use grapevine_storage::pack::{Level, settle};
+use grapevine_storage::pack::{Level, PackReader, merge, settle};
 use grapevine_storage::stream::{Labels, StreamId};
 
+use super::records::object_key;
 use super::seal::with_sealer;
 
 /// Buffers writes of members, which are small for quiet streams.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 const TEMPORARY: &str = "tmp";
+/// Stands for `/` in file names; no tenant's name may hold it.
+const SEPARATOR: &str = "@";
 
 /// The spool's folder.
 #[derive(Clone, Debug)]
 pub struct Spool {
     dir: Arc<Path>,
+    /// Numbers temporary files.
+    written: Arc<AtomicU64>,
 }
+
+/// What a pack is written to.
+type Output = BufWriter<File>;
+/// A pack that was written.
+type Written = Result<(PackSummary, Output), SpoolError>;
 
 /// One stream's chunks, in order of arrival; they may overlap in time.
 #[derive(Debug)]
@@ -55,6 +69,9 @@ pub enum SpoolError {
     /// A block in memory is damaged.
     #[error("a block that waits for a flush is damaged")]
     Damaged(#[from] grapevine_storage::pack::FormatError),
+    /// Packs cannot be merged.
+    #[error("cannot merge packs")]
+    Merge(#[from] MergeError),
 }
 
 impl Spool {
@@ -71,27 +88,87 @@ impl Spool {
                 fs::remove_file(&path).map_err(fail("clean up"))?;
             }
         }
-        Ok(Spool { dir: dir.into() })
+        Ok(Spool { dir: dir.into(), written: Arc::default() })
     }
 
-    /// Where the pack of a content hash lies.
-    pub fn path(&self, content_hash: u128) -> PathBuf {
-        self.dir.join(format!("{content_hash:032x}.gz"))
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
-    /// Settles the chunks of each stream and writes them as one durable pack. `streams` ascend by id; `number` is
-    /// unlike that of any other call under way.
+    /// Where the pack of an object key lies.
+    pub fn path(&self, object_key: &str) -> PathBuf {
+        self.dir.join(object_key.replace('/', SEPARATOR))
+    }
+
+    /// The object keys of all packs in the spool, sorted.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn keys(&self) -> io::Result<Vec<String>> {
+        let names =
+            fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
+        let names = names.collect::<io::Result<Vec<String>>>()?;
+        let packs = names.iter().filter(|name| name.ends_with(".gz"));
+        let mut keys: Vec<String> = packs.map(|name| name.replace(SEPARATOR, "/")).collect();
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    /// A name for a file that is removed at the next start, unlike any other.
+    pub fn temporary(&self) -> PathBuf {
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        self.dir.join(format!("{number}.{TEMPORARY}"))
+    }
+
+    /// Settles the chunks of each stream and writes them as one durable pack. `streams` ascend by id.
     ///
     /// # Errors
     /// Nothing is left behind but, at worst, a temporary file that the next start removes.
     pub fn write(
         &self,
+        tenant: &str,
+        day: Day,
         streams: Vec<StreamChunks>,
         level: Level,
-        number: u64,
     ) -> Result<PackSummary, SpoolError> {
-        let temporary = self.dir.join(format!("{number}.{TEMPORARY}"));
-        let written = self.write_to(&temporary, streams, level);
+        self.written(tenant, day, |output| {
+            let mut pack = PackWriter::new(output);
+            for stream in streams {
+                let chunks = with_sealer(level, |sealer| settle(stream.id, stream.chunks, sealer))?;
+                for chunk in &chunks {
+                    pack.chunk(stream.id, &stream.labels, chunk)?;
+                }
+            }
+            Ok(pack.finish()?)
+        })
+    }
+
+    /// Merges packs, in the order their entries arrived in, into one durable pack of the streams to be kept.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; also where a pack cannot be read.
+    pub fn merge(
+        &self,
+        tenant: &str,
+        day: Day,
+        packs: &[PackReader<File>],
+        keep: impl Fn(StreamId) -> bool,
+        level: Level,
+    ) -> Result<PackSummary, SpoolError> {
+        self.written(tenant, day, |output| {
+            Ok(with_sealer(level, |sealer| merge(packs, keep, output, sealer))?)
+        })
+    }
+
+    fn written(
+        &self,
+        tenant: &str,
+        day: Day,
+        write: impl FnOnce(Output) -> Written,
+    ) -> Result<PackSummary, SpoolError> {
+        let temporary = self.temporary();
+        let written = self.write_to(&temporary, tenant, day, write);
         if written.is_err() {
             // The error of the write is the one to report; a leftover is removed at the next start.
             let _ = fs::remove_file(&temporary);
@@ -102,22 +179,16 @@ impl Spool {
     fn write_to(
         &self,
         temporary: &Path,
-        streams: Vec<StreamChunks>,
-        level: Level,
+        tenant: &str,
+        day: Day,
+        write: impl FnOnce(Output) -> Written,
     ) -> Result<PackSummary, SpoolError> {
         let fail = |action| move |source| SpoolError::Io { action, path: temporary.to_owned(), source };
         let file = File::create(temporary).map_err(fail("create"))?;
-        let mut pack = PackWriter::new(BufWriter::with_capacity(WRITE_BUFFER_BYTES, file));
-        for stream in streams {
-            let chunks = with_sealer(level, |sealer| settle(stream.id, stream.chunks, sealer))?;
-            for chunk in &chunks {
-                pack.chunk(stream.id, &stream.labels, chunk)?;
-            }
-        }
-        let (summary, mut output) = pack.finish()?;
+        let (summary, mut output) = write(BufWriter::with_capacity(WRITE_BUFFER_BYTES, file))?;
         output.flush().map_err(fail("write"))?;
         output.get_ref().sync_all().map_err(fail("sync"))?;
-        fs::rename(temporary, self.path(summary.content_hash)).map_err(fail("rename"))?;
+        fs::rename(temporary, self.path(&object_key(tenant, day, &summary))).map_err(fail("rename"))?;
         self.sync().map_err(fail("sync the folder of"))?;
         Ok(summary)
     }
@@ -126,8 +197,8 @@ impl Spool {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn remove(&self, content_hash: u128) -> io::Result<()> {
-        match fs::remove_file(self.path(content_hash)) {
+    pub fn remove(&self, object_key: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(object_key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

@@ -349,6 +349,40 @@ pub fn drop_late(
     ignored
 }
 
+/// Takes entries out that are older than `oldest` says for their stream: retention would delete them at once. Those
+/// of one stream come back together, as what its client is told.
+pub fn drop_expired(
+    batch: &mut PushBatch,
+    tenant: &str,
+    oldest: impl Fn(&PushStream) -> Option<i64>,
+) -> Vec<Ignored> {
+    let mut ignored = Vec::new();
+    let mut kept = 0;
+    for stream in &mut batch.streams {
+        let (start, total) = (kept, stream.len());
+        let oldest = oldest(stream).unwrap_or(i64::MIN);
+        let mut late = Vec::new();
+        for at in stream.entries.clone() {
+            let entry = batch.entries[at];
+            let timestamp = entry.timestamp;
+            if timestamp < oldest {
+                late.push((timestamp, LateFault::TooFarBehind { timestamp, oldest }));
+            } else {
+                batch.entries[kept] = entry;
+                kept += 1;
+            }
+        }
+        stream.entries = start..kept;
+        if !late.is_empty() {
+            ignored.push(ignored_of(tenant, &stream.named, late.into_iter(), total));
+        }
+    }
+    batch.entries.truncate(kept);
+    batch.streams.retain(|stream| !stream.is_empty());
+    batch.replayable = batch.replayable.take().filter(|_| ignored.is_empty());
+    ignored
+}
+
 fn ignored_of(
     tenant: &str,
     stream: &Arc<NamedStream>,

@@ -48,7 +48,7 @@ use self::lines::{LineJob, OptionsOf, stats_of};
 use self::numbers::{LeafJob, LeafLocal};
 use self::packs::Packs;
 use self::scan::{Scanner, Span};
-use self::select::{compile, select};
+use self::select::{compile, incomplete_days, select};
 use self::work::{Work, works};
 use crate::deletes::Deletes;
 use crate::env::Env;
@@ -136,6 +136,29 @@ impl Querier {
         let mut warnings = Warnings::default();
         let run = self.thinned(asker, &query, &mut stats, &mut warnings);
         let lines = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
+        let job = Arc::new(LineJob {
+            pipeline,
+            filter: pushed.filter,
+            span,
+            limit: query.limit,
+            options: self.options(asker),
+            best: Mutex::default(),
+        });
+        if query.start < query.end && query.limit > 0 {
+            let run = async {
+                let mut works =
+                    self.works(asker, &query.log.selector, span, &mut stats, &mut warnings).await?;
+                match query.forward {
+                    true => works.sort_by_key(|work| work.first),
+                    false => works.sort_by_key(|work| std::cmp::Reverse(work.last)),
+                }
+                let scanners = self.workers(Scanner::new);
+                drive(&self.env.exec, &self.packs, &job, works, scanners, &mut warnings).await
+            };
+            let scanners = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
+            stats.merge(&stats_of(scanners));
+        }
+        let lines = job.finish(query.interval);
         stats.returned = lines.len() as u64;
         stats.elapsed = began.elapsed();
         let mut explain = Vec::new();
@@ -263,7 +286,7 @@ impl Querier {
             None => pushdown::of_stages(&leaf.stages)?,
         };
         let span = numbers::span(leaf, steps);
-        let mut works = self.works(asker, &leaf.selector, span, stats).await?;
+        let mut works = self.works(asker, &leaf.selector, span, stats, warnings).await?;
         works.sort_by_key(|work| (work.stream.id, work.first));
         let job = Arc::new(LeafJob {
             scan,
@@ -294,6 +317,7 @@ impl Querier {
         selector: &[AstMatcher],
         span: Span,
         stats: &mut Stats,
+        warnings: &mut Warnings,
     ) -> Result<Vec<Work>, QueryError> {
         let several = asker.tenants.len() > 1;
         let (of_tenant, of_stream): (Vec<_>, Vec<_>) =
@@ -318,9 +342,12 @@ impl Querier {
                         .for_each(|parts| parts.labels = with_tenant(&parts.labels, &tenant));
                 }
                 let streams = selection.len() as u64;
-                Ok::<_, QueryError>((works(&tenant, selection, span), streams))
+                // After the selection: what it found corrupt is incomplete now.
+                let missing = incomplete_days(&index, range)?;
+                Ok::<_, QueryError>((works(&tenant, selection, span), streams, missing))
             });
-            let (works, streams) = found.await?;
+            let (works, streams, missing) = found.await?;
+            missing.into_iter().for_each(|text| warnings.add(text));
             stats.streams += streams;
             all.extend(works);
         }

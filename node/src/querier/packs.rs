@@ -92,7 +92,7 @@ impl Packs {
             return Some(file);
         }
         let stored = self.store.local_path(&chunk.record.object_key);
-        let paths = [Some(self.spool.path(chunk.pack.0)), stored];
+        let paths = [Some(self.spool.path(&chunk.record.object_key)), stored];
         let file = Arc::new(paths.into_iter().flatten().find_map(|path| File::open(path).ok())?);
         lock(&self.files).put(chunk.pack, file.clone(), 1);
         Some(file)

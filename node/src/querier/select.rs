@@ -106,9 +106,31 @@ pub fn select(
         parts.open.extend(snapshot.open);
     }
     for day in index.days()?.into_iter().filter(|day| days.contains(day)) {
-        select_day(index, day, tenant, matchers, range, &mut selection)?;
+        match select_day(index, day, tenant, matchers, range, &mut selection) {
+            // Its packs are whole: the answer lacks this day until housekeeping has indexed them anew.
+            Err(QueryError::Index(error @ IndexError::Corrupt { .. })) => {
+                index.set_aside(day, error.to_string())?;
+            }
+            selected => selected?,
+        }
     }
     Ok(selection)
+}
+
+/// The days of a range whose index is being rebuilt, as warnings: lines of theirs may be missing.
+///
+/// # Errors
+/// The index cannot be read.
+pub fn incomplete_days(index: &Index, range: TimeRange) -> Result<Vec<String>, IndexError> {
+    let wanted = Day::of(range.first)..=Day::of(range.last);
+    let mut warnings = Vec::new();
+    for day in index.days()?.into_iter().filter(|day| wanted.contains(day)) {
+        let Some(open) = index.day(day)? else { continue };
+        if open.is_incomplete()? {
+            warnings.push(format!("the index of {day} is being rebuilt: lines of that day may be missing"));
+        }
+    }
+    Ok(warnings)
 }
 
 fn select_day(

@@ -1,0 +1,113 @@
+//! `grapevine fsck`: holds packs, index, spool and chunk store of a stopped node against one another.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use anyhow::Result;
+use clap::Args;
+use grapevine_storage::index::{Day, PackState};
+use grapevine_storage::pack::verify;
+
+use super::exit::Exit;
+use super::offline::{Stopped, open};
+use super::serve::ConfigArgs;
+
+/// Checks what a stopped node holds.
+#[derive(Debug, Args)]
+pub struct FsckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Read every pack on this machine's disk and check all its checksums, not only that it is there.
+    #[arg(long)]
+    deep: bool,
+    /// Mend what can be mended without loss: packs the index does not know are indexed.
+    #[arg(long)]
+    fix: bool,
+}
+
+/// What is wrong, and what mends it.
+struct Finding {
+    what: String,
+    mends: &'static str,
+}
+
+const RUN_FIX: &str = "`grapevine fsck --fix` mends it, as does starting the node";
+const REBUILD: &str = "`grapevine index rebuild` mends it, as does starting the node";
+const LOST: &str = "its lines are lost unless the object can be restored; answers say that they are missing";
+const DAMAGED: &str =
+    "`grapevine pack cat` prints what is whole; restore the object from a copy if there is one";
+
+/// Runs `grapevine fsck`.
+///
+/// # Errors
+/// A node runs, or something cannot be reached. What is wrong with the data ends with exit code 5.
+pub async fn run(args: FsckArgs) -> Result<Exit> {
+    let stopped = open(&args.config).await?;
+    let (mut packs, mut wrong) = (0, 0);
+    for day in stopped.keeper.stored_days().await? {
+        if args.fix {
+            let found = stopped.keeper.reconcile_day(day).await?;
+            found.added.iter().for_each(|key| println!("{day}: mended: `{key}` is indexed now"));
+        }
+        let (checked, findings) = check_day(&stopped, day, args.deep).await?;
+        packs += checked;
+        wrong += findings.len();
+        for Finding { what, mends } in findings {
+            println!("{day}: {what}\n  {mends}");
+        }
+    }
+    println!("{packs} packs checked, {wrong} things wrong");
+    Ok(if wrong == 0 { Exit::Done } else { Exit::Incomplete })
+}
+
+async fn check_day(stopped: &Stopped, day: Day, deep: bool) -> Result<(usize, Vec<Finding>)> {
+    let mut findings = Vec::new();
+    let mut find = |what: String, mends| findings.push(Finding { what, mends });
+    let mut stored = BTreeMap::new();
+    for tenant in stopped.store.folders("").await? {
+        let listed = stopped.store.list(&format!("{tenant}/{day}")).await?;
+        stored.extend(listed.into_iter().map(|object| (object.key, object.bytes)));
+    }
+    let (mut records, mut given_up) = (Vec::new(), Vec::new());
+    match stopped.index.day(day)? {
+        Some(index) => {
+            if index.is_incomplete()? {
+                find("its index is incomplete".into(), REBUILD);
+            }
+            if let Err(error) = index.read(|snapshot| snapshot.check()) {
+                find(error.to_string(), REBUILD);
+            }
+            records = index.read(|snapshot| snapshot.packs()).unwrap_or_default();
+            given_up = index.given_up().unwrap_or_default();
+        }
+        None => find("it has no index".into(), REBUILD),
+    }
+    for (id, record) in &records {
+        let key = &record.object_key;
+        let spooled = stopped.spool.path(key);
+        let bytes = stored.remove(key);
+        let local = match record.state {
+            PackState::Spooled if spooled.is_file() => Some(spooled),
+            _ => stopped.store.local_path(key),
+        };
+        match bytes {
+            _ if local.as_deref().is_some_and(|path| path.starts_with(stopped.spool.dir())) => {}
+            None => find(format!("pack `{key}` is in neither the spool nor the chunk store"), LOST),
+            Some(bytes) if bytes != record.bytes => {
+                find(format!("pack `{key}` has {bytes} bytes, not {}", record.bytes), DAMAGED);
+            }
+            Some(_) => {}
+        }
+        if let Some(file) = local.filter(|_| deep).and_then(|path| File::open(path).ok()) {
+            let verified = tokio::task::spawn_blocking(move || verify(file)).await?;
+            if !verified.is_whole() || verified.content_hash != Some(id.0) {
+                let faults = verified.faults.len();
+                find(format!("pack `{key}` is damaged in {faults} places"), DAMAGED);
+            }
+        }
+    }
+    for key in stored.into_keys().filter(|key| !given_up.iter().any(|(other, _)| other == key)) {
+        find(format!("object `{key}` is not in the index"), RUN_FIX);
+    }
+    Ok((records.len(), findings))
+}

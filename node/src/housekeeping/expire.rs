@@ -1,0 +1,139 @@
+//! Retention at work: whole days dropped, packs of expired streams deleted, expired streams of other packs hidden;
+//! and the objects that no query needs any more deleted once queries that began before are over.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_storage::index::{Day, DayIndex, Index, IndexError, PackId, TimeRange};
+use grapevine_storage::stream::StreamId;
+
+use super::{EXPIRE, Housekeeper};
+use crate::exec::Lane;
+use crate::querier::select::STREAMS_MAX;
+
+/// How long an object outlives its place in the index: longer than any query that found it there may run.
+const GRACE: Duration = Duration::from_secs(15 * 60);
+
+impl Housekeeper {
+    /// One round of retention over all days.
+    pub(super) async fn expire(&self) -> anyhow::Result<()> {
+        let days = self.days().await?;
+        let total = days.len() as u64;
+        for (done, day) in (0..).zip(days) {
+            self.workers[EXPIRE].progress(done, total);
+            self.expire_day(day).await?;
+            self.delete_given_up(day).await?;
+        }
+        self.workers[EXPIRE].progress(total, total);
+        Ok(())
+    }
+
+    async fn expire_day(&self, day: Day) -> anyhow::Result<()> {
+        let now = self.env.clock.now();
+        let Some(index) = self.open(day).await? else { return Ok(()) };
+        let tenants = {
+            let index = index.clone();
+            self.env.exec.run(Lane::Disk, move || tenants(&index)).await?
+        };
+        let whole = !tenants.is_empty()
+            && tenants.iter().all(|tenant| self.retention.is_day_expired(tenant, day, now));
+        if whole {
+            tracing::info!(%day, "every tenant's retention has passed this day: it is dropped");
+            return self.drop_day(day).await;
+        }
+        for tenant in tenants.into_iter().filter(|tenant| self.retention.is_limited(tenant)) {
+            let streams = {
+                let (index, tenant) = (index.clone(), tenant.clone());
+                let select = move || index.read(|day| day.select(&tenant, &[], TimeRange::ALL, STREAMS_MAX));
+                self.env.exec.run(Lane::Disk, select).await?
+            };
+            let expired = streams.iter().filter(|s| self.retention.is_expired(&tenant, &s.labels, day, now));
+            let expired: Vec<StreamId> = expired.map(|stream| stream.id).collect();
+            if !expired.is_empty() {
+                tracing::info!(%day, tenant, streams = expired.len(), "streams are past their retention");
+                let index = index.clone();
+                self.env.exec.run(Lane::Disk, move || index.hide_streams(&tenant, &expired)).await?;
+            }
+        }
+        self.env.exec.run(Lane::Disk, move || remove_empty(&index, now)).await?;
+        Ok(())
+    }
+
+    /// Drops a day: its index first, so that no query looks for what is about to go; then every object below it. A
+    /// crash between the two brings the day back, until retention drops it again.
+    pub(super) async fn drop_day(&self, day: Day) -> anyhow::Result<()> {
+        let (index, spool) = (self.index.clone(), self.spool.clone());
+        self.env
+            .exec
+            .run(Lane::Disk, move || {
+                index.drop_day(day)?;
+                let of_day = |key: &String| key.split('/').nth(1) == Some(&day.to_string());
+                for key in spool.keys()?.iter().filter(|key| of_day(key)) {
+                    spool.remove(key)?;
+                }
+                Ok::<_, anyhow::Error>(())
+            })
+            .await?;
+        self.metrics.days_dropped.inc();
+        for tenant in self.store.folders("").await? {
+            for object in self.store.list(&format!("{tenant}/{day}")).await? {
+                self.store.delete(&object.key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what was given up long enough ago.
+    async fn delete_given_up(&self, day: Day) -> anyhow::Result<()> {
+        let Some(index) = self.open(day).await? else { return Ok(()) };
+        let given_up = {
+            let index = index.clone();
+            self.env.exec.run(Lane::Disk, move || index.given_up()).await?
+        };
+        let latest = self.env.clock.now().saturating_sub(GRACE.as_nanos() as i64);
+        let due: Vec<String> =
+            given_up.into_iter().filter(|(_, when)| *when <= latest).map(|(key, _)| key).collect();
+        for key in &due {
+            self.store.delete(key).await?;
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        let spool = self.spool.clone();
+        self.env
+            .exec
+            .run(Lane::Disk, move || {
+                due.iter().try_for_each(|key| spool.remove(key))?;
+                Ok::<_, anyhow::Error>(index.forget_given_up(&due)?)
+            })
+            .await
+    }
+
+    pub(super) async fn open(&self, day: Day) -> Result<Option<Arc<DayIndex>>, IndexError> {
+        let index = self.index.clone();
+        self.env.exec.run(Lane::Disk, move || Index::day(&index, day)).await
+    }
+}
+
+fn tenants(day: &DayIndex) -> Result<BTreeSet<String>, IndexError> {
+    let packs = day.read(|snapshot| snapshot.packs())?;
+    Ok(packs.into_iter().map(|(_, record)| record.tenant).collect())
+}
+
+/// Removes the packs all of whose streams are hidden.
+fn remove_empty(day: &DayIndex, now: i64) -> Result<usize, IndexError> {
+    let empty: Vec<PackId> = day.read(|snapshot| {
+        let mut empty = Vec::new();
+        for (id, _) in snapshot.packs()? {
+            if snapshot.contents(id)?.is_empty() {
+                empty.push(id);
+            }
+        }
+        Ok(empty)
+    })?;
+    match empty.is_empty() {
+        true => Ok(0),
+        false => day.remove_packs(&empty, now),
+    }
+}

@@ -1,0 +1,331 @@
+//! Makes the index whole again from what is stored: the spool and the chunk store.
+//!
+//! Reconciling a day adds every pack that is stored and not known; it takes nothing away, so packs that are flushed
+//! meanwhile stay. The spool is listed before the chunk store: a pack on its way from one to the other is then in
+//! one of the lists at least. Each pack costs a read of its tail, where footer and directory are. What was given up
+//! on purpose is remembered by the index and stays out.
+//!
+//! So an object that no index knows is taken in, not deleted: it may be all that is left of someone's lines. Only
+//! what bears a pack's name and is none is an orphan: listed, and deleted after a week.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use grapevine_storage::index::{Day, DayIndex, Index, NewPack, PackState};
+use grapevine_storage::pack::{PackError, PackReader, PackSummary, ReadAt};
+use tokio::time::Instant;
+
+use super::{Housekeeper, MEND, RECONCILE};
+use crate::exec::Lane;
+
+/// Packs whose tails are read at a time.
+const READS_MAX: usize = 8;
+/// Bytes read of a pack's end at first: the directories of most packs are shorter.
+const TAIL_BYTES: u64 = 64 << 10;
+/// How long an orphan is seen before it is deleted.
+const ORPHAN_GRACE: Duration = Duration::from_secs(7 * 86_400);
+
+/// What a pack's name says: `<tenant>/<day>/<tokens>/<content hash>.gz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackName<'a> {
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// Of which day.
+    pub day: Day,
+    /// The hash of its bytes.
+    pub content_hash: u128,
+}
+
+impl<'a> PackName<'a> {
+    /// Reads an object key; none if it is not that of a pack.
+    pub fn parse(object_key: &'a str) -> Option<Self> {
+        let mut parts = object_key.split('/');
+        let (tenant, day, _, name) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let hash = name.strip_suffix(".gz").filter(|hash| hash.len() == 32)?;
+        let content_hash = u128::from_str_radix(hash, 16).ok()?;
+        parts.next().is_none().then_some(PackName { tenant, day: day.parse().ok()?, content_hash })
+    }
+}
+
+/// What reconciling a day found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Packs that the index did not know and knows now.
+    pub added: Vec<String>,
+    /// Objects that bear the name of a pack and cannot be read as one, and why.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// A pack that is stored.
+#[derive(Clone, Debug)]
+struct Stored {
+    key: String,
+    /// Its size; none for one in the spool.
+    bytes: Option<u64>,
+}
+
+impl Housekeeper {
+    /// Rebuilds the days whose index was found corrupt or is incomplete.
+    pub(super) async fn mend(&self) -> anyhow::Result<()> {
+        for aside in self.index.take_set_aside() {
+            tracing::warn!(day = %aside.day, reason = aside.reason, "the index of a day is rebuilt from its packs");
+        }
+        for day in self.days().await? {
+            let Some(index) = self.open(day).await? else { continue };
+            if self.env.exec.run(Lane::Disk, move || index.is_incomplete()).await? {
+                let found = self.reconcile_day(day).await?;
+                tracing::info!(%day, packs = found.added.len(), "the index of a day is whole again");
+                self.workers[MEND].progress(1, 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks through the whole chunk store and the spool for what the index does not know.
+    pub(super) async fn reconcile(&self) -> anyhow::Result<()> {
+        let days = self.stored_days().await?;
+        let (total, mut orphans) = (days.len() as u64, Vec::new());
+        for (done, day) in (0..).zip(days) {
+            self.workers[RECONCILE].progress(done, total);
+            let found = self.reconcile_day(day).await?;
+            if !found.added.is_empty() {
+                tracing::warn!(%day, packs = found.added.len(), "packs that the index did not know were taken in");
+            }
+            orphans.extend(found.unreadable);
+        }
+        self.workers[RECONCILE].progress(total, total);
+        self.tend_orphans(orphans).await
+    }
+
+    /// Every day of which something is stored or indexed, oldest first.
+    ///
+    /// # Errors
+    /// The spool, the index or the chunk store cannot be listed.
+    pub async fn stored_days(&self) -> anyhow::Result<BTreeSet<Day>> {
+        let mut days: BTreeSet<Day> = self.days().await?.into_iter().collect();
+        let spooled = self.spooled().await?;
+        days.extend(spooled.iter().filter_map(|key| PackName::parse(key)).map(|name| name.day));
+        for tenant in self.store.folders("").await? {
+            let folders = self.store.folders(&tenant).await?;
+            days.extend(folders.iter().filter_map(|folder| folder.rsplit('/').next()?.parse::<Day>().ok()));
+        }
+        Ok(days)
+    }
+
+    /// Forgets what the index holds of a day and reads it all anew. The log is then replayed in full at the next
+    /// start, and what is found twice collapses.
+    ///
+    /// # Errors
+    /// As [`Self::reconcile_day`]; the day stays marked as incomplete then.
+    pub async fn rebuild_day(&self, day: Day) -> anyhow::Result<Found> {
+        let index = self.index.clone();
+        self.env
+            .exec
+            .run(Lane::Disk, move || {
+                index.drop_day(day)?;
+                index.day_or_create(day)?.set_incomplete(true)
+            })
+            .await?;
+        self.reconcile_day(day).await
+    }
+
+    /// Adds every pack of a day that is stored and that the index does not know.
+    ///
+    /// # Errors
+    /// The chunk store, the spool or the index fails; what was added stays.
+    pub async fn reconcile_day(&self, day: Day) -> anyhow::Result<Found> {
+        let unknown = self.unknown(day).await?;
+        let mut found = Found::default();
+        let mut reads = stream::iter(unknown.into_iter().map(|stored| async move {
+            let summary = self.summary(&stored).await;
+            (stored, summary)
+        }))
+        .buffer_unordered(READS_MAX);
+        while let Some((stored, summary)) = reads.next().await {
+            match summary? {
+                Ok(summary) => match self.add(day, &stored, summary).await {
+                    Ok(()) => found.added.push(stored.key),
+                    Err(error) => found.unreadable.push((stored.key, format!("{error:#}"))),
+                },
+                Err(damage) => found.unreadable.push((stored.key, damage.to_string())),
+            }
+        }
+        for (key, why) in &found.unreadable {
+            tracing::error!(key, why, "a pack cannot be indexed; `grapevine pack verify` tells more");
+        }
+        found.added.sort_unstable();
+        found.unreadable.sort_unstable();
+        self.set_complete(day).await?;
+        Ok(found)
+    }
+
+    async fn set_complete(&self, day: Day) -> anyhow::Result<()> {
+        let Some(index) = self.open(day).await? else { return Ok(()) };
+        let set = move || if index.is_incomplete()? { index.set_incomplete(false) } else { Ok(()) };
+        Ok(self.env.exec.run(Lane::Disk, set).await?)
+    }
+
+    /// What is stored of a day and not known to its index.
+    async fn unknown(&self, day: Day) -> anyhow::Result<Vec<Stored>> {
+        let of_day = |key: &str| PackName::parse(key).is_some_and(|name| name.day == day);
+        let spooled = self.spooled().await?.into_iter().filter(|key| of_day(key));
+        let mut stored: Vec<Stored> = spooled.map(|key| Stored { key, bytes: None }).collect();
+        for tenant in self.store.folders("").await? {
+            let listed = self.store.list(&format!("{tenant}/{day}")).await?;
+            let packs = listed.into_iter().filter(|object| of_day(&object.key));
+            stored.extend(packs.map(|object| Stored { key: object.key, bytes: Some(object.bytes) }));
+        }
+        let index = self.index.clone();
+        let known = self.env.exec.run(Lane::Disk, move || known(&index, day)).await?;
+        stored.retain(|stored| !known.contains(&stored.key));
+        Ok(stored)
+    }
+
+    /// The outer error is that of a store that does not answer; the inner one says that the object is no pack.
+    async fn summary(&self, stored: &Stored) -> anyhow::Result<Result<PackSummary, PackError>> {
+        let name = PackName::parse(&stored.key).context("read a pack's name")?;
+        let path = match stored.bytes {
+            None => Some(self.spool.path(&stored.key)),
+            Some(_) => self.store.local_path(&stored.key),
+        };
+        if let Some(path) = path {
+            let content_hash = name.content_hash;
+            let work = move || Ok(summary(std::fs::File::open(path)?, content_hash));
+            return self.env.exec.run(Lane::Disk, work).await;
+        }
+        let total = stored.bytes.unwrap_or_default();
+        let mut tail = self.tail(&stored.key, total, TAIL_BYTES).await?;
+        let needed = match PackReader::open(&tail) {
+            Ok(reader) => total - reader.footer().directory().start.min(total),
+            Err(error) => return Ok(Err(error)),
+        };
+        if needed > tail.bytes.len() as u64 {
+            tail = self.tail(&stored.key, total, needed).await?;
+        }
+        Ok(summary(tail, name.content_hash))
+    }
+
+    async fn tail(&self, key: &str, total: u64, bytes: u64) -> anyhow::Result<Tail> {
+        let start = total.saturating_sub(bytes);
+        Ok(Tail { start, bytes: self.store.get_range(key, start..total).await? })
+    }
+
+    async fn add(&self, day: Day, stored: &Stored, summary: PackSummary) -> anyhow::Result<()> {
+        let name = PackName::parse(&stored.key).context("read a pack's name")?;
+        let state = if stored.bytes.is_none() { PackState::Spooled } else { PackState::Shipped };
+        let mut pack = NewPack::of_summary(name.tenant, &stored.key, state, &summary, Vec::new());
+        let now = self.env.clock.now();
+        pack.streams.retain(|stream| !self.retention.is_expired(name.tenant, &stream.labels, day, now));
+        let index = self.index.clone();
+        Ok(self.env.exec.run(Lane::Disk, move || index.day_or_create(day)?.add_pack(&pack)).await?)
+    }
+
+    /// The keys of the packs in the spool.
+    async fn spooled(&self) -> anyhow::Result<Vec<String>> {
+        let spool = self.spool.clone();
+        Ok(self.env.exec.run(Lane::Disk, move || spool.keys()).await?)
+    }
+
+    /// Deletes the orphans that have been seen for long enough, and remembers the others.
+    async fn tend_orphans(&self, found: Vec<(String, String)>) -> anyhow::Result<()> {
+        self.metrics.orphans.set(found.len() as i64);
+        let now = Instant::now();
+        let due: Vec<String> = {
+            let mut orphans = self.orphans.lock().expect("no one panics with the list locked");
+            orphans.retain(|key, _| found.iter().any(|(other, _)| other == key));
+            for (key, _) in found {
+                orphans.entry(key).or_insert(now);
+            }
+            let is_due = |since: &Instant| now.duration_since(*since) >= ORPHAN_GRACE;
+            orphans.iter().filter(|(_, since)| is_due(since)).map(|(key, _)| key.clone()).collect()
+        };
+        for key in due {
+            tracing::warn!(key, "an object that is no pack has been there for a week and is deleted");
+            self.store.delete(&key).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Marks the days whose spooled packs the index lost, and removes packs of a flush that a crash cut off before they
+/// were indexed: the log still holds what is in them. To be called before anything is flushed.
+///
+/// # Errors
+/// The spool or the index cannot be read.
+pub fn settle_spool(index: &Index, spool: &crate::ingester::spool::Spool) -> anyhow::Result<()> {
+    let existing: BTreeSet<Day> = index.days()?.into_iter().collect();
+    for key in spool.keys()? {
+        let Some(name) = PackName::parse(&key) else { continue };
+        let day = index.day_or_create(name.day)?;
+        if !existing.contains(&name.day) {
+            day.set_incomplete(true)?;
+        } else if !day.is_incomplete()? && !known(index, name.day)?.contains(&key) {
+            tracing::info!(key, "a pack that was never indexed is removed; the log holds its lines");
+            spool.remove(&key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Keys of the packs that a day's index knows, those given up among them.
+fn known(index: &Index, day: Day) -> Result<BTreeSet<String>, grapevine_storage::index::IndexError> {
+    let Some(day): Option<Arc<DayIndex>> = index.day(day)? else { return Ok(BTreeSet::new()) };
+    let packs = day.read(|snapshot| snapshot.packs())?;
+    let given_up = day.given_up()?.into_iter().map(|(key, _)| key);
+    Ok(packs.into_iter().map(|(_, record)| record.object_key).chain(given_up).collect())
+}
+
+/// The end of an object.
+struct Tail {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl ReadAt for Tail {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.start + self.bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        let from = offset.checked_sub(self.start).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.bytes.read_at(from, length)
+    }
+}
+
+fn summary(source: impl ReadAt, content_hash: u128) -> Result<PackSummary, PackError> {
+    let reader = PackReader::open(source)?;
+    let directory = reader.directory()?;
+    let footer = *reader.footer();
+    Ok(PackSummary { directory, footer, length: footer.pack_bytes(), content_hash })
+}
+
+#[cfg(test)]
+mod tests {
+    use grapevine_storage::index::Day;
+
+    use super::PackName;
+
+    #[test]
+    fn only_what_a_node_names_is_a_pack() {
+        let hash = format!("{:032x}", 77);
+        let key = format!("ten.ant/2026-11-23/0000-ffff/{hash}.gz");
+        let day: Day = "2026-11-23".parse().unwrap();
+        assert_eq!(PackName::parse(&key), Some(PackName { tenant: "ten.ant", day, content_hash: 77 }));
+        let others = [
+            format!("t/2026-11-23/{hash}.gz"),
+            format!("t/2026-11-31/0-f/{hash}.gz"),
+            format!("t/2026-11-23/0-f/{hash}"),
+            format!("t/2026-11-23/0-f/1{hash}.gz"),
+            format!("t/2026-11-23/0-f/{hash}.gz/x"),
+            "t/2026-11-23/0-f/notes.gz".to_owned(),
+        ];
+        for other in others {
+            assert_eq!(PackName::parse(&other), None, "{other}");
+        }
+    }
+}

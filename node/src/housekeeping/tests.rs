@@ -1,0 +1,232 @@
+//! Housekeeping on a whole node with real files: what is pushed, packed, lost, merged and expired.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use grapevine_storage::index::{Day, TimeRange};
+use tempfile::TempDir;
+
+use super::Housekeeper;
+use crate::config::Config;
+use crate::distributor::PushHeaders;
+use crate::env::{Env, SystemNet, WallClock};
+use crate::exec::Exec;
+use crate::ingester::Loops;
+use crate::node::{Node, open_store};
+use crate::push::request::Endpoint;
+use crate::querier::select::{incomplete_days, select};
+
+const DAY: Day = Day(20_000);
+const HOUR_NS: i64 = 3_600_000_000_000;
+
+#[derive(Debug)]
+struct SetClock(AtomicI64);
+
+impl WallClock for SetClock {
+    fn now(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct Bed {
+    dir: TempDir,
+    clock: Arc<SetClock>,
+    node: Arc<Node>,
+    _working: tokio::task::JoinHandle<()>,
+}
+
+async fn node_in(dir: &Path, clock: &Arc<SetClock>, flags: &[(&str, &str)]) -> (Arc<Node>, Loops) {
+    let data_dir = dir.display().to_string();
+    let flags = flags.iter().copied().chain([("data_dir", data_dir.as_str())]);
+    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let config = Config::load("", [], flags).unwrap();
+    let env = Env {
+        clock: clock.clone(),
+        net: Arc::new(SystemNet),
+        exec: Exec::inline(),
+        data_dir: dir.to_owned(),
+        seed: 1,
+    };
+    let store = open_store(&config, 1, |_| None).unwrap();
+    Node::open(env, config, store).await.unwrap()
+}
+
+impl Bed {
+    async fn new(flags: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SetClock(AtomicI64::new(at(DAY, 12))));
+        let (node, loops) = node_in(dir.path(), &clock, flags).await;
+        Bed { dir, clock, node, _working: tokio::spawn(loops.run()) }
+    }
+
+    fn keeper(&self) -> &Housekeeper {
+        &self.node.housekeeper
+    }
+
+    fn set_time(&self, day: Day, hour: i64) {
+        self.clock.0.store(at(day, hour), Ordering::Relaxed);
+    }
+
+    /// Pushes one line for each app at the present hour, and packs them.
+    async fn push(&self, apps: &[&str], line: &str) {
+        let now = self.clock.now();
+        let stream =
+            |app: &&str| format!(r#"{{"stream":{{"app":"{app}"}},"values":[["{now}","{line} of {app}"]]}}"#);
+        let streams: Vec<String> = apps.iter().map(stream).collect();
+        let body = format!(r#"{{"streams":[{}]}}"#, streams.join(","));
+        let headers = PushHeaders { content_type: Some("application/json".into()), ..PushHeaders::default() };
+        self.node.distributor.push(Endpoint::Loki, "fake".into(), headers, body.into()).await.unwrap();
+        self.node.ingester.flush_all().await.unwrap();
+    }
+
+    /// The apps whose streams a query finds, and how many chunks they have.
+    fn found(&self) -> Vec<(String, usize)> {
+        let heads = self.node.ingester.heads();
+        let selection = select(heads, &self.node.index, "fake", &[], TimeRange::ALL).unwrap();
+        let app = |labels: &grapevine_storage::stream::Labels| labels.get("app").unwrap_or("").to_owned();
+        let mut found: Vec<_> = selection.values().map(|s| (app(&s.labels), s.packed.len())).collect();
+        found.sort();
+        found
+    }
+
+    fn objects(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.dir.path().join("packs")];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files.sort();
+        files
+    }
+}
+
+fn at(day: Day, hour: i64) -> i64 {
+    day.timestamps().start() + hour * HOUR_NS
+}
+
+fn pairs(pairs: &[(&str, usize)]) -> Vec<(String, usize)> {
+    pairs.iter().map(|(app, chunks)| ((*app).to_owned(), *chunks)).collect()
+}
+
+#[tokio::test]
+async fn small_packs_of_a_past_day_become_one_and_the_others_go_after_a_grace() {
+    let bed = Bed::new(&[]).await;
+    for hour in 1..5 {
+        bed.set_time(DAY, hour);
+        bed.push(&["a", "b"], &format!("line {hour}")).await;
+    }
+    assert_eq!((bed.objects().len(), bed.found()), (4, pairs(&[("a", 4), ("b", 4)])));
+    bed.set_time(Day(DAY.0 + 1), 12);
+    bed.keeper().compact().await.unwrap();
+    bed.node.ingester.flush_all().await.unwrap();
+    assert_eq!((bed.objects().len(), bed.found()), (5, pairs(&[("a", 1), ("b", 1)])));
+    bed.keeper().expire().await.unwrap();
+    assert_eq!(bed.objects().len(), 5, "queries that began before may still read them");
+    bed.set_time(Day(DAY.0 + 1), 13);
+    bed.keeper().expire().await.unwrap();
+    assert_eq!((bed.objects().len(), bed.found()), (1, pairs(&[("a", 1), ("b", 1)])));
+    bed.keeper().compact().await.unwrap();
+    assert_eq!(bed.keeper().reconcile_day(DAY).await.unwrap(), super::rebuild::Found::default());
+}
+
+#[tokio::test]
+async fn expired_streams_are_hidden_then_rewritten_and_whole_days_dropped() {
+    let rules = r#"[{ selector = '{app=~"short.*"}', priority = 1, period = "1d" }]"#;
+    let bed = Bed::new(&[("limits.retention_period", "4d"), ("limits.retention_stream", rules)]).await;
+    bed.push(&["long", "short1", "short2", "short3"], "text").await;
+    bed.set_time(Day(DAY.0 + 2), 1);
+    bed.keeper().expire().await.unwrap();
+    assert_eq!(bed.found(), pairs(&[("long", 1)]));
+    bed.keeper().compact().await.unwrap();
+    bed.node.ingester.flush_all().await.unwrap();
+    bed.set_time(Day(DAY.0 + 2), 2);
+    bed.keeper().expire().await.unwrap();
+    let objects = bed.objects();
+    assert_eq!((objects.len(), bed.found()), (1, pairs(&[("long", 1)])));
+    let pack = grapevine_storage::pack::PackReader::open(std::fs::File::open(&objects[0]).unwrap()).unwrap();
+    assert_eq!(pack.directory().unwrap().streams.len(), 1, "the rewritten pack holds what has not expired");
+
+    bed.set_time(Day(DAY.0 + 5), 1);
+    bed.keeper().expire().await.unwrap();
+    assert_eq!((bed.objects(), bed.found()), (vec![], vec![]));
+    assert_eq!(bed.node.index.days().unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_index_that_is_gone_is_made_again_from_packs_and_keeps_what_is_flushed_meanwhile() {
+    let bed = Bed::new(&[]).await;
+    bed.push(&["a", "b"], "one").await;
+    bed.node.index.set_aside(DAY, "a test".into()).unwrap();
+    assert_eq!(bed.found(), []);
+    assert_eq!(incomplete_days(&bed.node.index, TimeRange::ALL).unwrap().len(), 1);
+    bed.set_time(DAY, 13);
+    bed.push(&["a"], "two").await;
+    bed.keeper().mend().await.unwrap();
+    assert_eq!(bed.found(), pairs(&[("a", 2), ("b", 1)]));
+    assert_eq!(incomplete_days(&bed.node.index, TimeRange::ALL).unwrap(), [""; 0]);
+
+    bed.node.index.drop_day(DAY).unwrap();
+    bed.keeper().reconcile().await.unwrap();
+    assert_eq!(bed.found(), pairs(&[("a", 2), ("b", 1)]));
+    let rebuilt = bed.keeper().rebuild_day(DAY).await.unwrap();
+    assert_eq!((rebuilt.added.len(), bed.found()), (2, pairs(&[("a", 2), ("b", 1)])));
+}
+
+#[tokio::test]
+async fn a_spooled_pack_without_its_day_is_indexed_and_one_that_was_never_indexed_is_removed() {
+    let bed = Bed::new(&[]).await;
+    bed.push(&["a"], "one").await;
+    let object = bed.objects().pop().unwrap();
+    let key = object.strip_prefix(bed.dir.path().join("packs")).unwrap().display().to_string();
+    let (dir, clock) = (tempfile::tempdir().unwrap(), bed.clock.clone());
+    let spooled = dir.path().join("spool").join(key.replace('/', "@"));
+    std::fs::create_dir_all(spooled.parent().unwrap()).unwrap();
+    std::fs::copy(&object, &spooled).unwrap();
+    let (node, loops) = node_in(dir.path(), &clock, &[]).await;
+    let second = Bed { dir, clock, node, _working: tokio::spawn(loops.run()) };
+    second.keeper().mend().await.unwrap();
+    assert_eq!(second.found(), pairs(&[("a", 1)]));
+    second.node.ingester.flush_all().await.unwrap();
+    assert!(!spooled.exists() && second.objects().len() == 1, "a spooled pack is shipped as any other");
+
+    let other = spooled.with_file_name(format!("fake@{DAY}@0000-0000@{:032x}.gz", 5));
+    std::fs::copy(&object, &other).unwrap();
+    super::rebuild::settle_spool(
+        &second.node.index,
+        &crate::ingester::spool::Spool::open(other.parent().unwrap()).unwrap(),
+    )
+    .unwrap();
+    assert!(!other.exists());
+}
+
+#[tokio::test]
+async fn damaged_objects_are_told_and_the_rest_is_indexed() {
+    let bed = Bed::new(&[]).await;
+    bed.push(&["a"], "one").await;
+    bed.set_time(DAY, 13);
+    bed.push(&["b"], "two").await;
+    let damaged = bed.objects().remove(0);
+    std::fs::write(&damaged, "no pack at all").unwrap();
+    let found = bed.keeper().rebuild_day(DAY).await.unwrap();
+    assert_eq!((found.added.len(), found.unreadable.len(), bed.found().len()), (1, 1, 1));
+    assert!(damaged.ends_with(found.unreadable[0].0.rsplit('/').next().unwrap()));
+    bed.keeper().reconcile().await.unwrap();
+    assert!(damaged.exists(), "what may be salvaged is not deleted before its time");
+    assert!(bed.node.metrics.text().contains("grapevine_chunk_store_orphans 1"));
+}
+
+#[tokio::test]
+async fn above_its_size_the_oldest_day_is_given_up_and_today_is_not() {
+    let bed = Bed::new(&[("disk.size_max", "1B")]).await;
+    bed.push(&["a"], "old").await;
+    bed.set_time(Day(DAY.0 + 1), 1);
+    bed.push(&["b"], "new").await;
+    for _ in 0..3 {
+        bed.keeper().watch_disk().await.unwrap();
+    }
+    assert_eq!((bed.found(), bed.objects().len()), (pairs(&[("b", 1)]), 1));
+}
