@@ -14,7 +14,7 @@ use grapevine_storage::index::{Day, DayIndex, IndexError, NewPack, PackId, PackR
 use grapevine_storage::pack::{Level, PackReader};
 use grapevine_storage::stream::StreamId;
 
-use super::{COMPACT, Housekeeper};
+use super::{COMPACT, Housekeeper, lock};
 use crate::exec::Lane;
 use crate::ingester::records::object_key;
 
@@ -110,7 +110,7 @@ impl Housekeeper {
         for day in self.days().await? {
             let Some(index) = self.open(day).await? else { continue };
             let packs = self.env.exec.run(Lane::Disk, move || candidates(&index)).await?;
-            let known = self.unmergeable.lock().expect("no one panics with the list locked").clone();
+            let known = lock(&self.unmergeable).clone();
             let packs = packs.into_iter().filter(|pack| !known.contains(&pack.id)).collect();
             let over = day.timestamps().end().saturating_add(SETTLED_AFTER_NS) < self.env.clock.now();
             let batches = plan(packs, over);
@@ -120,7 +120,7 @@ impl Housekeeper {
                 let ids: Vec<PackId> = batch.iter().map(|pack| pack.id).collect();
                 let merged = self.merge(day, batch).await;
                 if merged.is_err() {
-                    self.unmergeable.lock().expect("no one panics with the list locked").extend(ids);
+                    lock(&self.unmergeable).extend(ids);
                 }
                 outcome = outcome.and(merged);
             }

@@ -13,8 +13,8 @@ pub mod retention;
 mod tests;
 pub mod worker;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use grapevine_storage::chunk_store::ChunkStore;
@@ -49,8 +49,10 @@ pub struct Housekeeper {
     spool: Spool,
     metrics: Arc<Metrics>,
     disk: Arc<DiskGate>,
-    /// Packs that a merge could not read, so that it is not tried again and again.
+    /// Packs that a merge could not read: it is tried again when all is reconciled, not every minute.
     unmergeable: Mutex<Vec<PackId>>,
+    /// Days of which a pack cannot be read, so that their index stays incomplete.
+    partial: Mutex<BTreeSet<Day>>,
     /// Objects that are no packs and that no index knows, and since when this process has seen them.
     orphans: Mutex<BTreeMap<String, Instant>>,
     workers: [Worker; 5],
@@ -89,7 +91,6 @@ impl Housekeeper {
     pub fn new(parts: Parts) -> Self {
         let Parts { env, config, retention, index, store, spool, metrics, disk } = parts;
         let workers = ["disk", "mend", "retention", "merge", "reconcile"].map(Worker::new);
-        let (unmergeable, orphans) = (Mutex::default(), Mutex::default());
         Housekeeper {
             env,
             config,
@@ -99,8 +100,9 @@ impl Housekeeper {
             spool,
             metrics,
             disk,
-            unmergeable,
-            orphans,
+            unmergeable: Mutex::default(),
+            partial: Mutex::default(),
+            orphans: Mutex::default(),
             workers,
         }
     }
@@ -138,6 +140,10 @@ impl Housekeeper {
         let index = self.index.clone();
         Ok(self.env.exec.run(crate::exec::Lane::Disk, move || index.days()).await?)
     }
+}
+
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().expect("no one panics with a list locked")
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

@@ -20,7 +20,7 @@ use grapevine_storage::index::{Day, DayIndex, Index, NewPack, PackState};
 use grapevine_storage::pack::{PackError, PackReader, PackSummary, ReadAt};
 use tokio::time::Instant;
 
-use super::{Housekeeper, MEND, RECONCILE};
+use super::{Housekeeper, MEND, RECONCILE, lock};
 use crate::exec::Lane;
 
 /// Packs whose tails are read at a time.
@@ -76,10 +76,15 @@ impl Housekeeper {
             tracing::warn!(day = %aside.day, reason = aside.reason, "the index of a day is rebuilt from its packs");
         }
         for day in self.days().await? {
+            // What cannot be read now is tried again when all is reconciled.
+            if lock(&self.partial).contains(&day) {
+                continue;
+            }
             let Some(index) = self.open(day).await? else { continue };
             if self.env.exec.run(Lane::Disk, move || index.is_incomplete()).await? {
                 let found = self.reconcile_day(day).await?;
-                tracing::info!(%day, packs = found.added.len(), "the index of a day is whole again");
+                let (packs, unreadable) = (found.added.len(), found.unreadable.len());
+                tracing::info!(%day, packs, unreadable, "the index of a day has been rebuilt");
                 self.workers[MEND].progress(1, 1);
             }
         }
@@ -88,6 +93,8 @@ impl Housekeeper {
 
     /// Looks through the whole chunk store and the spool for what the index does not know.
     pub(super) async fn reconcile(&self) -> anyhow::Result<()> {
+        lock(&self.partial).clear();
+        lock(&self.unmergeable).clear();
         let days = self.stored_days().await?;
         let (total, mut orphans) = (days.len() as u64, Vec::new());
         for (done, day) in (0..).zip(days) {
@@ -160,7 +167,11 @@ impl Housekeeper {
         }
         found.added.sort_unstable();
         found.unreadable.sort_unstable();
-        self.set_complete(day).await?;
+        // Otherwise answers go on to say that lines may be missing.
+        match found.unreadable.is_empty() {
+            true => self.set_complete(day).await?,
+            false => drop(lock(&self.partial).insert(day)),
+        }
         Ok(found)
     }
 
@@ -236,7 +247,7 @@ impl Housekeeper {
         self.metrics.orphans.set(found.len() as i64);
         let now = Instant::now();
         let due: Vec<String> = {
-            let mut orphans = self.orphans.lock().expect("no one panics with the list locked");
+            let mut orphans = lock(&self.orphans);
             orphans.retain(|key, _| found.iter().any(|(other, _)| other == key));
             for (key, _) in found {
                 orphans.entry(key).or_insert(now);

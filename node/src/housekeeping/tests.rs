@@ -213,6 +213,7 @@ async fn damaged_objects_are_told_and_the_rest_is_indexed() {
     std::fs::write(&damaged, "no pack at all").unwrap();
     let found = bed.keeper().rebuild_day(DAY).await.unwrap();
     assert_eq!((found.added.len(), found.unreadable.len(), bed.found().len()), (1, 1, 1));
+    assert_eq!(incomplete_days(&bed.node.index, TimeRange::ALL).unwrap().len(), 1, "answers say so");
     assert!(damaged.ends_with(found.unreadable[0].0.rsplit('/').next().unwrap()));
     bed.keeper().reconcile().await.unwrap();
     assert!(damaged.exists(), "what may be salvaged is not deleted before its time");

@@ -117,7 +117,7 @@ pub fn select(
     Ok(selection)
 }
 
-/// The days of a range whose index is being rebuilt, as warnings: lines of theirs may be missing.
+/// The days of a range whose index is not whole, as warnings: lines of theirs may be missing.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -127,7 +127,9 @@ pub fn incomplete_days(index: &Index, range: TimeRange) -> Result<Vec<String>, I
     for day in index.days()?.into_iter().filter(|day| wanted.contains(day)) {
         let Some(open) = index.day(day)? else { continue };
         if open.is_incomplete()? {
-            warnings.push(format!("the index of {day} is being rebuilt: lines of that day may be missing"));
+            warnings.push(format!(
+                "the index of {day} is incomplete until it is rebuilt: lines of that day may be missing"
+            ));
         }
     }
     Ok(warnings)
