@@ -86,9 +86,9 @@ fn without_the_large(mut packs: Vec<Candidate>) -> Vec<Candidate> {
     packs
 }
 
-/// Cuts packs, by time, into runs that fit one pack; a run of one is left as it is.
+/// Cuts packs, in order of arrival, into runs that fit one pack; a run of one is left as it is.
 fn runs(mut packs: Vec<Candidate>) -> Vec<Batch> {
-    packs.sort_by_key(|pack| (pack.record.first_ts, pack.record.last_ts, pack.id));
+    packs.sort_by_key(|pack| (pack.record.arrival, pack.record.first_ts, pack.id));
     let mut runs: Vec<Batch> = Vec::new();
     let mut bytes = u64::MAX;
     for pack in packs {
@@ -218,6 +218,7 @@ mod tests {
             text_bytes: 1,
             first_ts: id as i64,
             last_ts: id as i64,
+            arrival: id as u64,
         };
         Candidate { id: PackId(id), record, streams: BTreeSet::new(), live_bytes: bytes }
     }
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_that_is_over_is_merged_tenant_by_tenant_in_order_of_time() {
+    fn a_day_that_is_over_is_merged_tenant_by_tenant_in_order_of_arrival() {
         check(vec![pack(2, "a", 1), pack(3, "b", 1), pack(1, "a", 5), pack(4, "b", 70)], true, &[&[1, 2]]);
         check((1..=6).map(|id| pack(id, "a", 60)).collect(), true, &[&[1, 2, 3, 4], &[5, 6]]);
         check(vec![pack(1, "a", 1)], true, &[]);

@@ -152,7 +152,7 @@ impl Housekeeper {
             let summary = self.summary(&stored).await;
             (stored, summary)
         }))
-        .buffer_unordered(READS_MAX);
+        .buffered(READS_MAX);
         while let Some((stored, summary)) = reads.next().await {
             match summary? {
                 Ok(summary) => match self.add(day, &stored, summary).await {
