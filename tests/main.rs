@@ -34,9 +34,9 @@ mod process;
 mod readme;
 /// Each of the refused requests through a socket, with memory bounded.
 mod refusals;
-/// Tenants and what they must not see of each other.
-mod tenants;
 /// A node with Loki's limits and tenants, for the exams and the tails.
 mod served;
 /// Lines over a WebSocket as they arrive.
 mod tails;
+/// Tenants and what they must not see of each other.
+mod tenants;

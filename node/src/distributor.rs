@@ -106,14 +106,12 @@ impl Distributor {
         in_flight_bytes: u64,
     ) -> Self {
         let (cache, rates, in_flight) = (Arc::default(), Mutex::default(), InFlight::new(in_flight_bytes));
-        Distributor { env, limits, ingester, metrics, cache, rates, disk, in_flight }
+        Distributor { env, limits, ingester, metrics, cache, rates, retention, disk, in_flight }
     }
 
     /// Waits until there is room for a body of so many bytes; hold what is returned for as long as the body.
     pub async fn admit_body(&self, bytes: usize) -> OwnedSemaphorePermit {
         self.in_flight.enter(&self.in_flight.bodies, bytes).await
-        let (cache, rates) = (Arc::default(), Mutex::default());
-        Distributor { env, limits, ingester, metrics, cache, rates, retention, disk }
     }
 
     /// Takes a push in; returns when what is accepted of it is durable.

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use grapevine::cli::exit::{self, Exit};
-use grapevine::cli::{Cli, Command, config, demo, fsck, generate, index, labels, pack, push, query, serve, tail};
+use grapevine::cli::{
+    Cli, Command, config, demo, fsck, generate, index, labels, pack, push, query, serve, tail,
+};
 
 /// Threads that blocking work may use: the lanes bound it far below.
 const BLOCKING_THREADS_MAX: usize = 64;

@@ -94,8 +94,7 @@ impl Node {
             disk.clone(),
             config.head.inflight_size_max.0,
         ));
-        let spool = Spool::open(&env.data_dir.join("spool"))?;
-        let packs = Arc::new(Packs::new(store.clone(), spool));
+        let packs = Arc::new(Packs::new(store.clone(), spool.clone()));
         let deletes = Arc::new(Deletes::open(env.clone(), limits.clone()).await?);
         let querier = Arc::new(Querier::new(
             env.clone(),
@@ -105,9 +104,6 @@ impl Node {
             deletes.clone(),
             metrics.clone(),
         ));
-        let packs = Arc::new(Packs::new(store.clone(), spool.clone()));
-        let querier = Querier::new(env.clone(), ingester.clone(), index.clone(), packs, metrics.clone());
-        let querier = Arc::new(querier);
         let parts = Parts {
             env: env.clone(),
             config: config.clone(),
@@ -120,6 +116,7 @@ impl Node {
         };
         let housekeeper = Arc::new(Housekeeper::new(parts));
         let node = Node {
+            housekeeper,
             env,
             config,
             limits,
@@ -131,9 +128,6 @@ impl Node {
             deletes,
             querier,
             disk,
-            querier,
-            disk,
-            housekeeper,
         };
         Ok((Arc::new(node), loops))
     }

@@ -163,9 +163,8 @@ pub async fn serve(
         Err(_) => tracing::warn!("packing took too long and was left; the log keeps everything"),
     }
     working.abort();
-    Ok(())
     keeping.abort();
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// One process a data directory: the lock goes with the process, however it ends.

@@ -136,29 +136,6 @@ impl Querier {
         let mut warnings = Warnings::default();
         let run = self.thinned(asker, &query, &mut stats, &mut warnings);
         let lines = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
-        let job = Arc::new(LineJob {
-            pipeline,
-            filter: pushed.filter,
-            span,
-            limit: query.limit,
-            options: self.options(asker),
-            best: Mutex::default(),
-        });
-        if query.start < query.end && query.limit > 0 {
-            let run = async {
-                let mut works =
-                    self.works(asker, &query.log.selector, span, &mut stats, &mut warnings).await?;
-                match query.forward {
-                    true => works.sort_by_key(|work| work.first),
-                    false => works.sort_by_key(|work| std::cmp::Reverse(work.last)),
-                }
-                let scanners = self.workers(Scanner::new);
-                drive(&self.env.exec, &self.packs, &job, works, scanners, &mut warnings).await
-            };
-            let scanners = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
-            stats.merge(&stats_of(scanners));
-        }
-        let lines = job.finish(query.interval);
         stats.returned = lines.len() as u64;
         stats.elapsed = began.elapsed();
         let mut explain = Vec::new();
@@ -221,7 +198,7 @@ impl Querier {
         }
         let options = self.options(asker);
         let job = Arc::new(LineJob { pipeline, filter, span, limit, options, best: Mutex::default() });
-        let mut works = self.works(asker, &query.log.selector, span, stats).await?;
+        let mut works = self.works(asker, &query.log.selector, span, stats, warnings).await?;
         match span.forward {
             true => works.sort_by_key(|work| work.first),
             false => works.sort_by_key(|work| std::cmp::Reverse(work.last)),

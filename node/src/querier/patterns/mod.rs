@@ -83,7 +83,7 @@ impl Querier {
         let span = Span { first: query.start, last: query.end.saturating_sub(1), forward: true };
         let (mut stats, mut warnings) = (Stats::default(), Warnings::default());
         let run = async {
-            let mut works = self.works(asker, &query.log.selector, span, &mut stats).await?;
+            let mut works = self.works(asker, &query.log.selector, span, &mut stats, &mut warnings).await?;
             works.sort_by_key(|work| (work.stream.tenant.clone(), work.stream.id, work.first));
             let one_in = works.iter().map(Work::entries).sum::<u64>().div_ceil(LINES_MAX).max(1);
             let options = self.options(asker);
