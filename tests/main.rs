@@ -26,6 +26,8 @@ mod demo;
 mod disk;
 /// What real Loki answered, asked of a real node.
 mod exams;
+/// An index that is gone, or noise: rebuilt from the packs.
+mod index_damage;
 /// The chunk store is a real S3 server, and goes away.
 mod outage;
 /// The life of a process: start, stop, one a directory.

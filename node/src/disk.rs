@@ -45,9 +45,10 @@ impl Usage {
     /// What the system says.
     pub fn of(path: &Path, spool: u64) -> std::io::Result<Self> {
         let fs = rustix::fs::statvfs(path)?;
-        // What only root may fill counts as full.
-        let (free, total) = (fs.f_bavail * fs.f_frsize, fs.f_blocks * fs.f_frsize);
-        Ok(Usage { used: total.saturating_sub(free), total, spool })
+        // As df reckons: what is in use, of that and what this user may still fill. A quota or a reserve for root
+        // makes the file system smaller, not fuller.
+        let used = fs.f_blocks.saturating_sub(fs.f_bfree) * fs.f_frsize;
+        Ok(Usage { used, total: used + fs.f_bavail * fs.f_frsize, spool })
     }
 
     /// From 0 to 1.

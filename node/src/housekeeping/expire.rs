@@ -40,7 +40,8 @@ impl Housekeeper {
             && tenants.iter().all(|tenant| self.retention.is_day_expired(tenant, day, now));
         if whole {
             tracing::info!(%day, "every tenant's retention has passed this day: it is dropped");
-            return self.drop_day(day).await;
+            // A tenant that the index does not know yet may keep its entries longer.
+            return self.drop_day(day, |tenant| self.retention.is_day_expired(tenant, day, now)).await;
         }
         for tenant in tenants.into_iter().filter(|tenant| self.retention.is_limited(tenant)) {
             let streams = {
@@ -60,23 +61,24 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Drops a day: its index first, so that no query looks for what is about to go; then every object below it. A
-    /// crash between the two brings the day back, until retention drops it again.
-    pub(super) async fn drop_day(&self, day: Day) -> anyhow::Result<()> {
+    /// Drops a day: its index first, so that no query looks for what is about to go; then the packs of those tenants
+    /// that `of` says. A crash between the two brings the day back, until retention drops it again.
+    pub(super) async fn drop_day(&self, day: Day, of: impl Fn(&str) -> bool) -> anyhow::Result<()> {
         let (index, spool) = (self.index.clone(), self.spool.clone());
-        self.env
-            .exec
-            .run(Lane::Disk, move || {
-                index.drop_day(day)?;
-                let of_day = |key: &String| key.split('/').nth(1) == Some(&day.to_string());
-                for key in spool.keys()?.iter().filter(|key| of_day(key)) {
-                    spool.remove(key)?;
-                }
-                Ok::<_, anyhow::Error>(())
-            })
-            .await?;
+        let spooled = self.env.exec.run(Lane::Disk, move || {
+            index.drop_day(day)?;
+            Ok::<_, anyhow::Error>(spool.keys()?)
+        });
+        let is_doomed = |key: &String| {
+            let mut parts = key.split('/');
+            parts.next().is_some_and(&of) && parts.next() == Some(&day.to_string())
+        };
+        let doomed: Vec<String> = spooled.await?.into_iter().filter(is_doomed).collect();
+        let spool = self.spool.clone();
+        let remove = move || doomed.iter().try_for_each(|key| spool.remove(key));
+        self.env.exec.run(Lane::Disk, remove).await?;
         self.metrics.days_dropped.inc();
-        for tenant in self.store.folders("").await? {
+        for tenant in self.store.folders("").await?.iter().filter(|tenant| of(tenant)) {
             for object in self.store.list(&format!("{tenant}/{day}")).await? {
                 self.store.delete(&object.key).await?;
             }

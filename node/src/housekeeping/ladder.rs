@@ -31,7 +31,7 @@ impl Housekeeper {
         if let Some(day) = day_to_give_up(&days, rung, limits.size_max.0, today) {
             tracing::warn!(%day, ?rung, "the disk is too full: the oldest day is given up before its time");
             self.workers[DISK].progress(0, 1);
-            self.drop_day(day).await?;
+            self.drop_day(day, |_| true).await?;
             self.workers[DISK].progress(1, 1);
         }
         Ok(())

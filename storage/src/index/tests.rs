@@ -259,7 +259,7 @@ fn packs_are_numbered_as_they_come_and_a_merged_one_takes_the_first_place() {
         packs.iter().map(|(id, record)| (id.0, record.arrival)).collect()
     };
     assert_eq!(arrivals(), [(10, 2), (20, 3), (30, 1)]);
-    day.replace_packs(&[PackId(10), PackId(20)], &of(5)).unwrap();
+    day.replace_packs(&[PackId(10), PackId(20)], &of(5), 0).unwrap();
     assert_eq!(arrivals(), [(5, 2), (30, 1)]);
 }
 
