@@ -1,6 +1,6 @@
 //! The disk ladder: what a node gives up, step by step, as its disk fills.
 //!
-//! Above the first rung the oldest days go early; above the second pushes are refused with 429 and
+//! Above the first rung, where the operator has set one, the oldest days go early; above the second pushes are refused with 429 and
 //! `Retry-After`; above the third nothing is written any more. A full disk never stops a node from starting or
 //! answering. A decider: it is told how full the disk is.
 
@@ -65,7 +65,7 @@ pub fn rung(disk: &Disk, usage: Usage) -> Rung {
         Rung::ReadOnly
     } else if above(disk.refuse_percent) || usage.spool >= disk.spool_size_max.0 {
         Rung::Refuse
-    } else if above(disk.retention_percent) {
+    } else if disk.retention_percent > 0 && above(disk.retention_percent) {
         Rung::Retention
     } else {
         Rung::Free
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn rungs_are_climbed_by_percent_and_by_what_waits_in_the_spool() {
-        let disk = Disk::default();
+        let disk = Disk { retention_percent: 85, ..Disk::default() };
         let at = |percent: u64, spool: u64| rung(&disk, Usage { used: percent, total: 100, spool });
         assert_eq!(at(84, 0), Rung::Free);
         assert_eq!(at(85, 0), Rung::Retention);
@@ -113,6 +113,12 @@ mod tests {
         assert_eq!(at(97, 0), Rung::ReadOnly);
         assert_eq!(at(10, disk.spool_size_max.0), Rung::Refuse);
         assert_eq!(rung(&disk, Usage::default()), Rung::Free);
+        let usage = Usage { used: 91, total: 100, spool: 0 };
+        assert_eq!(
+            rung(&Disk::default(), usage),
+            Rung::Free,
+            "nothing is given up unless someone asks for it"
+        );
     }
 
     #[test]

@@ -145,6 +145,7 @@ pub async fn serve(
     let serving = tokio::spawn(server::serve(door.clone().routes(), listener, stopped));
     let (node, loops) = Node::open(env, config, store).await?;
     let working = tokio::spawn(loops.run());
+    node.housekeeper.prepare().await;
     let keeping = tokio::spawn({
         let node = node.clone();
         async move { node.housekeeper.run(|| node.ingester.wake_shipper()).await }

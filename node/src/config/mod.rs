@@ -422,7 +422,7 @@ mod tests {
         check_error("[wal]\nsegment_size = '1KB'", &[], &[], "`wal.segment_size` = `1KB` is too small");
         check_error("chunk_store = 'ftp://x'", &[], &[], "write `file:///DIR` or `s3://BUCKET/PREFIX`");
         check_error("http_listen = 'localhost'", &[], &[], "is not an address and port");
-        check_error("[disk]\nrefuse_percent = 50", &[], &[], "must ascend");
+        check_error("[disk]\nrefuse_percent = 98", &[], &[], "must ascend");
         check_error("[disk]\nread_only_percent = 101", &[], &[], "must ascend");
         check_error(
             "[tenants.a.limits]\nretention_period = '1s'",

@@ -78,8 +78,9 @@ table! {
     /// What happens as the disk fills up, step by step; a full disk never stops a node from starting or
     /// answering.
     "disk": DiskWritten => Disk {
-        /// Percent of the file system in use above which the oldest days are given up early.
-        retention_percent: u8 = 85,
+        /// Percent of the file system in use above which the oldest days are given up early, one after the other.
+        /// 0, the default, gives up nothing: pushes are refused instead, and no line goes without being told to.
+        retention_percent: u8 = 0,
         /// Percent above which pushes are refused with 429 and `Retry-After`.
         refuse_percent: u8 = 92,
         /// Percent above which nothing is written any more, and the node only answers.

@@ -22,13 +22,14 @@ impl Housekeeper {
         self.disk.set(rung, reason(rung, usage));
         // Where packs lie behind a network, giving them up frees nothing here.
         let is_local = self.store.local_path("probe").is_some();
-        if !is_local || rung < Rung::Retention && limits.size_max.0 == 0 {
+        let is_full = limits.retention_percent > 0 && rung >= Rung::Retention;
+        if !is_local || !is_full && limits.size_max.0 == 0 {
             return Ok(());
         }
         let index = self.index.clone();
         let days = self.env.exec.run(Lane::Disk, move || sizes(&index)).await?;
         let today = Day::of(self.env.clock.now());
-        if let Some(day) = day_to_give_up(&days, rung, limits.size_max.0, today) {
+        if let Some(day) = day_to_give_up(&days, is_full, limits.size_max.0, today) {
             tracing::warn!(%day, ?rung, "the disk is too full: the oldest day is given up before its time");
             self.workers[DISK].progress(0, 1);
             self.drop_day(day, |_| true).await?;
@@ -60,11 +61,11 @@ fn sizes(index: &Index) -> Result<Vec<(Day, u64)>, IndexError> {
     Ok(sizes)
 }
 
-/// The day to give up: the oldest, if the disk or the sum of all packs asks for it. Never today or later, whose
+/// The day to give up: the oldest, if the disk is fuller than it may be or the sum of all packs larger. Never today or later, whose
 /// entries were only just acknowledged; pushes are refused instead.
-pub fn day_to_give_up(days: &[(Day, u64)], rung: Rung, size_max: u64, today: Day) -> Option<Day> {
+pub fn day_to_give_up(days: &[(Day, u64)], is_full: bool, size_max: u64, today: Day) -> Option<Day> {
     let total: u64 = days.iter().map(|(_, bytes)| bytes).sum();
-    let too_much = rung >= Rung::Retention || size_max > 0 && total > size_max;
+    let too_much = is_full || size_max > 0 && total > size_max;
     let oldest = days.iter().map(|(day, _)| *day).min().filter(|day| *day < today);
     oldest.filter(|_| too_much)
 }
@@ -73,21 +74,21 @@ pub fn day_to_give_up(days: &[(Day, u64)], rung: Rung, size_max: u64, today: Day
 mod tests {
     use grapevine_storage::index::Day;
 
-    use super::{Rung, day_to_give_up};
+    use super::day_to_give_up;
 
     #[test]
     fn the_oldest_day_goes_when_the_disk_or_the_limit_asks_and_today_never() {
         let days = [(Day(5), 10), (Day(6), 20), (Day(9), 30)];
-        for (rung, size_max, expected) in [
-            (Rung::Free, 0, None),
-            (Rung::Free, 60, None),
-            (Rung::Free, 59, Some(Day(5))),
-            (Rung::Retention, 0, Some(Day(5))),
-            (Rung::ReadOnly, 1000, Some(Day(5))),
+        for (is_full, size_max, expected) in [
+            (false, 0, None),
+            (false, 60, None),
+            (false, 59, Some(Day(5))),
+            (true, 0, Some(Day(5))),
+            (true, 1000, Some(Day(5))),
         ] {
-            assert_eq!(day_to_give_up(&days, rung, size_max, Day(9)), expected, "{rung:?} {size_max}");
+            assert_eq!(day_to_give_up(&days, is_full, size_max, Day(9)), expected, "{is_full} {size_max}");
         }
-        assert_eq!(day_to_give_up(&days[2..], Rung::ReadOnly, 1, Day(9)), None);
-        assert_eq!(day_to_give_up(&[], Rung::ReadOnly, 1, Day(9)), None);
+        assert_eq!(day_to_give_up(&days[2..], true, 1, Day(9)), None);
+        assert_eq!(day_to_give_up(&[], true, 1, Day(9)), None);
     }
 }

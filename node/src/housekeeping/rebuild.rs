@@ -27,6 +27,8 @@ use crate::exec::Lane;
 const READS_MAX: usize = 8;
 /// Bytes read of a pack's end at first: the directories of most packs are shorter.
 const TAIL_BYTES: u64 = 64 << 10;
+/// How long a start may be held up by an index that must be rebuilt.
+const PREPARE_MAX: Duration = Duration::from_secs(60);
 /// How long an orphan is seen before it is deleted.
 const ORPHAN_GRACE: Duration = Duration::from_secs(7 * 86_400);
 
@@ -89,6 +91,31 @@ impl Housekeeper {
             }
         }
         Ok(())
+    }
+
+    /// Makes whole what a start finds damaged or missing, before anyone is answered: days whose index is corrupt, and
+    /// days that are stored and have none. Takes only so long; what is left goes on behind open doors, and answers
+    /// say what they lack.
+    pub async fn prepare(&self) {
+        let mending = async {
+            self.mend().await?;
+            let known: BTreeSet<Day> = self.days().await?.into_iter().collect();
+            for day in self.stored_days().await?.difference(&known) {
+                let found = self.reconcile_day(*day).await?;
+                tracing::warn!(%day, packs = found.added.len(), "a day was missing from the index; it was rebuilt from its packs");
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        match tokio::time::timeout(PREPARE_MAX, mending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::info!(
+                error = format!("{error:#}"),
+                "what is stored cannot be looked through now; it is tried again"
+            ),
+            Err(_) => {
+                tracing::info!("looking through what is stored takes long; it goes on while the node serves")
+            }
+        }
     }
 
     /// Looks through the whole chunk store and the spool for what the index does not know.

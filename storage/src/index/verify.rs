@@ -51,7 +51,12 @@ pub(super) fn verify(path: &Path) -> Result<(), IndexError> {
         opened => opened.map_err(failed)?,
     };
     let bytes = file.metadata().map_err(failed)?.len();
-    if bytes == 0 || cfg!(not(all(target_pointer_width = "64", target_endian = "little"))) {
+    if bytes == 0 {
+        // LMDB would take it for a new one, and a day's packs would be forgotten without a word.
+        let reason = "it is empty".to_owned();
+        return Err(IndexError::Corrupt { what: "index file", reason });
+    }
+    if cfg!(not(all(target_pointer_width = "64", target_endian = "little"))) {
         return Ok(());
     }
     let checked = Walk::start(&file, bytes).and_then(|(mut walk, roots)| {
@@ -294,12 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn sound_missing_and_empty_files_pass() {
+    fn sound_and_missing_files_pass_and_empty_ones_do_not() {
         let (dir, path, _) = sample();
         verify(&path).unwrap();
         verify(&dir.path().join("absent")).unwrap();
         std::fs::write(dir.path().join("empty"), "").unwrap();
-        verify(&dir.path().join("empty")).unwrap();
+        assert!(verify(&dir.path().join("empty")).is_err());
     }
 
     #[test]

@@ -93,6 +93,10 @@ impl Cluster {
         if first > self.last {
             return Ok(false);
         }
+        // All of it at one timestamp: what comes next may touch it and share an entry with what it touches.
+        if chunk.time_range().is_some_and(|(first, last)| first == last) {
+            return Ok(true);
+        }
         let ours = self.chunks.iter().flat_map(|(_, chunk)| &chunk.blocks);
         Ok(arrival < self.arrival || share_an_entry(first, ours, &chunk.blocks, reader)?)
     }
@@ -119,9 +123,11 @@ fn is_settled(chunk: &SealedChunk, reader: &mut BlockReader) -> Result<bool, For
     if !chunk.ascends() {
         return Ok(false);
     }
-    for pair in chunk.blocks.windows(2) {
-        let touch = pair[1].header().first;
-        if pair[0].header().last == touch && share_an_entry(touch, &pair[..1], &pair[1..], reader)? {
+    for n in 1..chunk.blocks.len() {
+        let (before, block) = (&chunk.blocks[..n], &chunk.blocks[n..=n]);
+        let touch = block[0].header().first;
+        // Not only the block right before: that may hold this one timestamp and no other.
+        if before[n - 1].header().last == touch && share_an_entry(touch, before, block, reader)? {
             return Ok(false);
         }
     }

@@ -344,6 +344,26 @@ fn blocks_that_touch_are_kept_unless_they_share_an_entry() {
 }
 
 #[test]
+fn an_entry_is_found_again_beyond_a_block_of_the_same_moment() {
+    let entries: Vec<Entry> = ["a", "b", "a"].map(|letter| Entry::plain(27, &letter.repeat(70 << 10))).into();
+    for per_chunk in [1, 3] {
+        let mut sealer = Sealer::new(Level::default());
+        let (id, _) = labels(0);
+        let mut parts: Vec<_> =
+            entries.iter().flat_map(|e| chunks(id, std::slice::from_ref(e), 1, &mut sealer)).collect();
+        if per_chunk == 3 {
+            parts = chunks(id, &entries, 1, &mut sealer);
+        }
+        let settled = settle(id, parts, &mut sealer).unwrap();
+        assert_eq!(
+            settled.iter().map(|chunk| chunk.digest.count).sum::<u64>(),
+            2,
+            "{per_chunk} blocks a chunk"
+        );
+    }
+}
+
+#[test]
 fn tiny_chunks_are_sealed_together() {
     let mut sealer = Sealer::new(Level::default());
     let (id, _) = labels(0);
