@@ -10,7 +10,7 @@
 //!
 //! A block's life: [`text`] gathers entries, [`seal`] compresses them, [`mod@settle`] puts blocks that overlap in time
 //! in order, [`writer`] writes packs, [`reader`] and [`sealed`] read them, [`mod@merge`] makes large ones of small ones,
-//! [`verify`] checks all of one, and [`salvage`] saves what it can of a damaged one.
+//! [`mod@verify`] checks all of one, and [`salvage`] saves what it can of a damaged one.
 
 pub mod area;
 pub mod block;
