@@ -1,3 +1,5 @@
+//! Tokens of texts, one table a subject.
+
 use super::{Kind, Lexer};
 
 #[track_caller]
