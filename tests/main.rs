@@ -28,6 +28,8 @@ mod disk;
 mod exams;
 /// An index that is gone, or noise: rebuilt from the packs.
 mod index_damage;
+/// The commands that look after a node that is stopped.
+mod mending;
 /// The chunk store is a real S3 server, and goes away.
 mod outage;
 /// The life of a process: start, stop, one a directory.
