@@ -29,8 +29,6 @@ const SWING_BYTES: u64 = 40 << 20;
 
 fn serve(dir: &TempDir) -> Serve {
     let serve = Serve::on(dir.path()).listing("the chunk store").listing("not everything was packed");
-    // Memory that is given back is gone at once: what is resident is what is held.
-    let serve = serve.variable("MIMALLOC_PURGE_DELAY", "0");
     ["wal.segment_size", "wal.size_max", "head.open_size_max", "head.sealed_size_max"]
         .into_iter()
         .fold(serve, |serve, key| serve.set(key, "1MB"))
