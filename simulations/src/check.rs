@@ -2,8 +2,8 @@
 //!
 //! A push that was not answered may be stored or not, now or later; its lines may come back, but need not.
 //!
-//! Lines of one timestamp are to come back as they arrived. Within a push that is always checked; across pushes on
-//! request ([`Ties`]), since the node does not keep it yet where two packs share a timestamp.
+//! Lines of one timestamp are to come back as they arrived: within a push and, unless [`Ties`] says otherwise, across
+//! pushes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -69,9 +69,9 @@ impl fmt::Display for Violation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ties {
     /// Those of one push.
-    #[default]
     WithinPushes,
     /// Those of different pushes too, if the earlier was acknowledged before the later was sent.
+    #[default]
     AcrossPushes,
 }
 

@@ -87,9 +87,9 @@ struct What {
     /// How many faults there are.
     #[arg(long, default_value_t = 12)]
     faults: usize,
-    /// Check the order of lines of one timestamp across pushes too.
+    /// Check the order of lines of one timestamp within a push alone, not across pushes.
     #[arg(long)]
-    strict_ties: bool,
+    lenient_ties: bool,
     /// A bug to plant, which must be found.
     #[arg(long, hide = true)]
     canary: Option<Canary>,
@@ -100,8 +100,8 @@ impl What {
         let (seconds, faults) = (self.seconds.to_string(), self.faults.to_string());
         let mut arguments: Vec<OsString> =
             [&self.scenario, "--seconds", &seconds, "--faults", &faults].map(OsString::from).into();
-        if self.strict_ties {
-            arguments.push("--strict-ties".into());
+        if self.lenient_ties {
+            arguments.push("--lenient-ties".into());
         }
         if let Some(canary) = self.canary {
             let name = clap::ValueEnum::to_possible_value(&canary).expect("no canary is hidden");
@@ -155,8 +155,8 @@ fn run(
             .init();
     }
     watch_panics();
-    let What { seconds, faults, strict_ties, canary, .. } = *what;
-    let ties = if strict_ties { Ties::AcrossPushes } else { Ties::WithinPushes };
+    let What { seconds, faults, lenient_ties, canary, .. } = *what;
+    let ties = if lenient_ties { Ties::WithinPushes } else { Ties::AcrossPushes };
     let outcome = scenario.run(&Options { seed, seconds, faults, skip, ties, canary, trace })?;
     print!("{}", outcome.timeline);
     println!("{}", outcome.summary());
