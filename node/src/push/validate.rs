@@ -316,37 +316,21 @@ pub fn drop_late(
     limits: &Limits,
     newest: impl Fn(StreamId) -> Option<i64>,
 ) -> Vec<Ignored> {
-    let mut ignored = Vec::new();
     if limits.max_out_of_order_age.is_zero() {
-        return ignored;
+        return Vec::new();
     }
-    let mut kept = 0;
-    for stream in &mut batch.streams {
-        let (start, total) = (kept, stream.len());
+    let age = limits.max_out_of_order_age.nanos();
+    take_out(batch, tenant, |stream| {
         let mut highest = newest(stream.id());
-        let mut late = Vec::new();
-        for at in stream.entries.clone() {
-            let entry = batch.entries[at];
-            let timestamp = entry.timestamp;
-            let oldest =
-                highest.map_or(i64::MIN, |time| time.saturating_sub(limits.max_out_of_order_age.nanos()));
-            if timestamp < oldest {
-                late.push((timestamp, LateFault::TooFarBehind { timestamp, oldest }));
-            } else {
+        move |timestamp| {
+            let oldest = highest.map_or(i64::MIN, |time| time.saturating_sub(age));
+            let late = timestamp < oldest;
+            if !late {
                 highest = highest.max(Some(timestamp));
-                batch.entries[kept] = entry;
-                kept += 1;
             }
+            late.then_some(oldest)
         }
-        stream.entries = start..kept;
-        if !late.is_empty() {
-            ignored.push(ignored_of(tenant, &stream.named, late.into_iter(), total));
-        }
-    }
-    batch.entries.truncate(kept);
-    batch.streams.retain(|stream| !stream.is_empty());
-    batch.replayable = batch.replayable.take().filter(|_| ignored.is_empty());
-    ignored
+    })
 }
 
 /// Takes entries out that are older than `oldest` says for their stream: retention would delete them at once. Those
@@ -356,16 +340,29 @@ pub fn drop_expired(
     tenant: &str,
     oldest: impl Fn(&PushStream) -> Option<i64>,
 ) -> Vec<Ignored> {
+    take_out(batch, tenant, |stream| {
+        let oldest = oldest(stream).unwrap_or(i64::MIN);
+        move |timestamp| (timestamp < oldest).then_some(oldest)
+    })
+}
+
+/// Takes out the entries for which the rule of their stream says, in order, that they are older than the time it
+/// gives back.
+fn take_out<R: FnMut(i64) -> Option<i64>>(
+    batch: &mut PushBatch,
+    tenant: &str,
+    rule_of: impl Fn(&PushStream) -> R,
+) -> Vec<Ignored> {
     let mut ignored = Vec::new();
     let mut kept = 0;
     for stream in &mut batch.streams {
         let (start, total) = (kept, stream.len());
-        let oldest = oldest(stream).unwrap_or(i64::MIN);
+        let mut rule = rule_of(stream);
         let mut late = Vec::new();
         for at in stream.entries.clone() {
             let entry = batch.entries[at];
             let timestamp = entry.timestamp;
-            if timestamp < oldest {
+            if let Some(oldest) = rule(timestamp) {
                 late.push((timestamp, LateFault::TooFarBehind { timestamp, oldest }));
             } else {
                 batch.entries[kept] = entry;
