@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{AsyncUdpSocket, Connection, Incoming, VarInt};
+use quinn::{Connection, Incoming, VarInt};
 use rustls::time_provider::TimeProvider;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -30,6 +30,7 @@ use tokio::{
 };
 
 pub use counters::{Counters, Event};
+pub use quinn::AsyncUdpSocket;
 pub use socket::bind_udp;
 
 use self::{
