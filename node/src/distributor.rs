@@ -134,7 +134,7 @@ impl Distributor {
         let Decoded { batch, outcome, ignored } = self.env.exec.run(Lane::Decode, decode).await?;
         if !batch.is_empty() {
             let _room = self.in_flight.enter(&self.in_flight.decoded, batch.memory()).await;
-            self.ingester.push(tenant.as_str().into(), batch).await.map_err(|error| refusal(&error))?;
+            self.ingester.push(tenant.as_str().into(), None, batch).await.map_err(|error| refusal(&error))?;
         }
         self.count(&tenant, &outcome);
         told(&outcome, &ignored).map_or(Ok(()), Err)

@@ -16,6 +16,7 @@ use crate::env::Env;
 use crate::exec::Lane;
 use crate::housekeeping::retention::Retention;
 use crate::housekeeping::{Housekeeper, Parts, rebuild};
+use crate::ingester::duty::Alone;
 use crate::ingester::policy::FlushLimits;
 use crate::ingester::spool::Spool;
 use crate::ingester::{Ingester, IngesterOptions, Loops};
@@ -81,6 +82,7 @@ impl Node {
             spool.clone(),
             store.clone(),
             metrics.clone(),
+            Arc::new(Alone),
         )
         .await?;
         let disk = Arc::new(DiskGate::default());
@@ -139,6 +141,7 @@ fn ingester_options(config: &Config) -> IngesterOptions {
         open_bytes_max: config.head.open_size_max.0,
         wal_bytes_max: config.wal.size_max.0,
         age_max: config.head.age_max.0,
+        kept_bytes_max: config.head.open_size_max.0 * 2,
     };
     IngesterOptions { flush, segment_bytes: config.wal.segment_size.0, level: Level::default() }
 }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::atom::{PushId, PushSet};
 use crate::entry::EntryRef;
 use crate::pack::{Append, BlockText, ChunkBuilder, SealedBlock, SealedChunk, Sealer};
 use crate::stream::{Labels, StreamId};
@@ -45,15 +46,28 @@ struct Origin {
     segments: Vec<SegmentRef>,
     /// When the oldest entry arrived, on the caller's monotonic clock.
     since: Option<Duration>,
+    /// The pushes that brought its entries, in order of arrival; the first and the last may have entries elsewhere
+    /// too. Empty where pushes are not told apart.
+    pushes: Vec<PushId>,
 }
 
 impl Origin {
-    fn note(&mut self, wal: WalId, mark: Mark, segment: &SegmentRef, now: Duration) {
-        self.coverage.extend(wal, mark);
-        if self.segments.last().is_none_or(|last| last.number() != segment.number()) {
-            self.segments.push(segment.clone());
+    fn note(&mut self, source: &Source<'_>) {
+        self.coverage.extend(source.wal, source.mark);
+        if self.segments.last().is_none_or(|last| last.number() != source.segment.number()) {
+            self.segments.push(source.segment.clone());
         }
-        self.since.get_or_insert(now);
+        self.since.get_or_insert(source.now);
+        if let Some(push) = source.push
+            && self.pushes.last() != Some(&push)
+        {
+            self.pushes.push(push);
+        }
+    }
+
+    /// Whether other nodes' packs hold all of its entries. Never so where pushes are not told apart.
+    fn is_covered(&self, covered: &PushSet) -> bool {
+        !self.pushes.is_empty() && self.pushes.iter().all(|push| covered.contains(*push))
     }
 
     fn merge(&mut self, other: Origin) {
@@ -67,6 +81,8 @@ impl Origin {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        let known = self.pushes.last().copied();
+        self.pushes.extend(other.pushes.into_iter().skip_while(|push| known == Some(*push)));
     }
 }
 
@@ -107,6 +123,12 @@ struct State {
     chunks: Vec<KeptChunk>,
     /// Taken by a flush that has not ended.
     flushing: Vec<KeptChunk>,
+    /// About to be let go, since others' packs hold them: what is sealed, and what is not.
+    leaving: (Vec<KeptChunk>, Vec<Arc<FullBlock>>),
+    /// The push whose entries are being appended.
+    in_progress: Option<PushId>,
+    /// Pushes that others' packs hold, of which blocks here still have entries.
+    covered: PushSet,
     /// Removed from the map of heads: entries must go to another.
     retired: bool,
 }
@@ -135,6 +157,9 @@ pub struct Source<'a> {
     pub segment: &'a SegmentRef,
     /// Now, on the caller's monotonic clock.
     pub now: Duration,
+    /// The push's name in the cluster, where pushes are told apart: then [`Head::end_push`] must follow the push's last
+    /// entry.
+    pub push: Option<PushId>,
 }
 
 /// What a head holds, in numbers.
@@ -142,6 +167,8 @@ pub struct Source<'a> {
 pub struct HeadSize {
     /// Text of blocks not compressed yet, bytes.
     pub open_bytes: u64,
+    /// Of them, in blocks that are full.
+    pub full_bytes: u64,
     /// Compressed blocks, bytes; those being flushed not counted.
     pub sealed_bytes: u64,
     /// Of them, in chunks that are full.
@@ -195,6 +222,8 @@ pub struct Flushing {
     pub chunks: Vec<SealedChunk>,
     /// How far the log is covered once they are in a pack.
     pub coverage: Coverage,
+    /// The pushes of which, with them, all entries have left the head.
+    pub covers: Vec<PushId>,
 }
 
 impl Head {
@@ -231,8 +260,14 @@ impl Head {
                 }
             }
         }
-        state.open.origin.note(source.wal, source.mark, source.segment, source.now);
+        state.open.origin.note(source);
+        state.in_progress = source.push;
         if sealed_one { Appended::TakenAndFull } else { Appended::Taken }
+    }
+
+    /// Ends the push that was appended last: no entry of it comes any more.
+    pub fn end_push(&self) {
+        self.state().in_progress = None;
     }
 
     /// Closes the open block before it is full, for a sealer to take.
@@ -269,14 +304,25 @@ impl Head {
     /// Takes out all chunks that are closed; none if there are none, or if a flush is under way.
     pub fn begin_flush(&self) -> Option<Flushing> {
         let mut state = self.state();
-        if state.chunks.is_empty() || !state.flushing.is_empty() {
+        if state.chunks.is_empty() || !state.flushing.is_empty() || state.is_leaving() {
             return None;
         }
         state.flushing = std::mem::take(&mut state.chunks);
         let mut coverage = Coverage::default();
         state.flushing.iter().for_each(|kept| coverage.merge(&kept.origin.coverage));
         let chunks = state.flushing.iter().map(|kept| kept.chunk.clone()).collect();
-        Some(Flushing { chunks, coverage })
+        // Entries of one push may lie on both sides of the cut, on which it then is the last and the first.
+        let next = state.origins().flat_map(|origin| origin.pushes.first()).next().copied();
+        let stays = |push: &PushId| state.in_progress == Some(*push) || next == Some(*push);
+        let mut covers: Vec<PushId> = state
+            .flushing
+            .iter()
+            .flat_map(|kept| &kept.origin.pushes)
+            .copied()
+            .filter(|p| !stays(p))
+            .collect();
+        covers.dedup();
+        Some(Flushing { chunks, coverage, covers })
     }
 
     /// Ends a flush: what was taken out is in a pack and indexed, and is let go; or it is not, and is kept for the
@@ -288,6 +334,59 @@ impl Head {
             flushing.append(&mut state.chunks);
             state.chunks = flushing;
         }
+    }
+
+    /// Begins to let go of what others' packs hold of it, which is all entries of the pushes in `covered`: whole blocks,
+    /// from the oldest on, up to the first that holds anything else. Says how far the log is covered without them;
+    /// none if there is nothing to let go, or if a flush is under way. What is let go stays visible until
+    /// [`Head::end_leaving`].
+    pub fn begin_leaving(&self, covered: &PushSet) -> Option<Coverage> {
+        let mut building = self.building();
+        let mut state = self.state();
+        state.covered.merge(covered);
+        if !state.flushing.is_empty() || state.is_leaving() {
+            return None;
+        }
+        state.complete(std::mem::take(&mut *building));
+        let state = &mut *state;
+        let is_covered = |origin: &Origin| origin.is_covered(&state.covered);
+        let chunks = state.chunks.iter().take_while(|kept| is_covered(&kept.origin)).count();
+        let all = chunks == state.chunks.len();
+        let blocks = state.full.iter().take_while(|block| all && is_covered(&block.origin)).count();
+        let open = all && blocks == state.full.len() && is_covered(&state.open.origin);
+        state.leaving.0 = state.chunks.drain(..chunks).collect();
+        state.leaving.1 = state.full.drain(..blocks).collect();
+        if open && state.in_progress.is_none() {
+            state.leaving.1.push(Arc::new(std::mem::take(&mut state.open)));
+        }
+        let mut coverage = Coverage::default();
+        state.leaving_origins().for_each(|origin| coverage.merge(&origin.coverage));
+        state.is_leaving().then_some(coverage)
+    }
+
+    /// Ends what [`Head::begin_leaving`] began: the index knows the packs that hold it, and it is let go; or it does
+    /// not, and everything is kept as it was.
+    pub fn end_leaving(&self, indexed: bool) {
+        let mut state = self.state();
+        let (mut chunks, blocks) = std::mem::take(&mut state.leaving);
+        if !indexed {
+            chunks.append(&mut state.chunks);
+            state.chunks = chunks;
+            blocks.into_iter().rev().for_each(|block| state.full.push_front(block));
+            return;
+        }
+        // Only what a block still refers to need be remembered.
+        let pushes = state.all_origins().flat_map(|origin| origin.pushes.iter().copied());
+        state.covered = pushes.filter(|push| state.covered.contains(*push)).collect();
+    }
+
+    /// The pushes that it holds entries of, in order of arrival, none of which packs hold.
+    pub fn pushes(&self) -> Vec<PushId> {
+        let state = self.state();
+        let waiting = state.all_origins().flat_map(|origin| origin.pushes.iter().copied());
+        let mut pushes: Vec<PushId> = waiting.filter(|push| !state.covered.contains(*push)).collect();
+        pushes.dedup();
+        pushes
     }
 
     /// Retires the head if it holds nothing; says whether it did. Entries then go to a new head.
@@ -307,6 +406,7 @@ impl Head {
         let origins = || state.origins();
         HeadSize {
             open_bytes: (state.open.text.text_bytes() + waiting) as u64,
+            full_bytes: waiting as u64,
             sealed_bytes: complete_bytes + building,
             complete_bytes,
             since: origins().filter_map(|origin| origin.since).min(),
@@ -318,10 +418,9 @@ impl Head {
     pub fn snapshot(&self, start: i64, end: i64) -> Snapshot {
         let state = self.state();
         let overlaps = |first: i64, last: i64| first <= end && start <= last;
-        let chunks = state.flushing.iter().chain(&state.chunks);
-        let blocks = chunks.flat_map(|kept| &kept.chunk.blocks).chain(&state.building_blocks);
+        let blocks = state.kept().flat_map(|kept| &kept.chunk.blocks).chain(&state.building_blocks);
         let sealed = blocks.filter(|b| overlaps(b.header().first, b.header().last)).cloned().collect();
-        let texts = state.full.iter().map(|block| &block.text).chain([&state.open.text]);
+        let texts = state.texts();
         let open = texts.filter(|text| text.time_range().is_some_and(|(first, last)| overlaps(first, last)));
         Snapshot { sealed, open: open.map(BlockText::to_settled).collect() }
     }
@@ -330,12 +429,10 @@ impl Head {
     /// copying or inflating any of it.
     pub fn extents(&self) -> Vec<Vec<BlockExtent>> {
         let state = self.state();
-        let chunks = state.flushing.iter().chain(&state.chunks);
         let of_chunk = |kept: &KeptChunk| kept.chunk.blocks.iter().map(BlockExtent::of_sealed).collect();
-        let mut extents: Vec<Vec<BlockExtent>> = chunks.map(of_chunk).collect();
-        let texts = state.full.iter().map(|block| &block.text).chain([&state.open.text]);
+        let mut extents: Vec<Vec<BlockExtent>> = state.kept().map(of_chunk).collect();
         let sealed = state.building_blocks.iter().map(BlockExtent::of_sealed);
-        let rest: Vec<BlockExtent> = sealed.chain(texts.filter_map(BlockExtent::of_text)).collect();
+        let rest: Vec<BlockExtent> = sealed.chain(state.texts().filter_map(BlockExtent::of_text)).collect();
         if !rest.is_empty() {
             extents.push(rest);
         }
@@ -345,11 +442,11 @@ impl Head {
     /// The earliest and the latest timestamp of anything in it.
     pub fn time_range(&self) -> Option<(i64, i64)> {
         let state = self.state();
-        let chunks = state.flushing.iter().chain(&state.chunks);
-        let blocks = chunks.flat_map(|kept| &kept.chunk.blocks).chain(&state.building_blocks);
+        let blocks = state.kept().flat_map(|kept| &kept.chunk.blocks).chain(&state.building_blocks);
         let sealed = blocks.map(|block| (block.header().first, block.header().last));
-        let texts = state.full.iter().map(|block| &block.text).chain([&state.open.text]);
-        sealed.chain(texts.filter_map(BlockText::time_range)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        sealed
+            .chain(state.texts().filter_map(BlockText::time_range))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 }
 
@@ -374,13 +471,39 @@ impl State {
             && self.building_blocks.is_empty()
             && self.chunks.is_empty()
             && self.flushing.is_empty()
+            && !self.is_leaving()
     }
 
-    /// Origins of what no flush has taken.
+    fn is_leaving(&self) -> bool {
+        !self.leaving.0.is_empty() || !self.leaving.1.is_empty()
+    }
+
+    /// Chunks that are closed, the oldest first.
+    fn kept(&self) -> impl Iterator<Item = &KeptChunk> {
+        self.leaving.0.iter().chain(&self.flushing).chain(&self.chunks)
+    }
+
+    /// Text that is not compressed, the oldest first.
+    fn texts(&self) -> impl Iterator<Item = &BlockText> {
+        let full = self.leaving.1.iter().chain(&self.full);
+        full.map(|block| &block.text).chain([&self.open.text])
+    }
+
+    fn leaving_origins(&self) -> impl Iterator<Item = &Origin> {
+        self.leaving.0.iter().map(|kept| &kept.origin).chain(self.leaving.1.iter().map(|block| &block.origin))
+    }
+
+    /// Origins of what no flush has taken, the oldest first.
     fn origins(&self) -> impl Iterator<Item = &Origin> {
-        let waiting = self.full.iter().map(|block| &block.origin);
         let chunks = self.chunks.iter().map(|kept| &kept.origin);
-        waiting.chain(chunks).chain([&self.open.origin, &self.building_origin])
+        let waiting = self.full.iter().map(|block| &block.origin);
+        chunks.chain([&self.building_origin]).chain(waiting).chain([&self.open.origin])
+    }
+
+    /// Origins of everything, the oldest first.
+    fn all_origins(&self) -> impl Iterator<Item = &Origin> {
+        let flushing = self.flushing.iter().map(|kept| &kept.origin);
+        self.leaving_origins().chain(flushing).chain(self.origins())
     }
 }
 
@@ -393,6 +516,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Appended, Head, Snapshot, Source};
+    use crate::atom::PushId;
     use crate::entry::EntryRef;
     use crate::pack::limits::BLOCK_TEXT_BYTES;
     use crate::pack::{BlockReader, BlockText, Level, Sealer, TextBuffer};
@@ -414,7 +538,7 @@ mod tests {
     fn append(head: &Head, timestamp: i64, line: &[u8]) -> Appended {
         let segment = SegmentRef::new(SegmentNumber(timestamp as u64 / 10));
         let now = Duration::from_secs(timestamp as u64);
-        let source = Source { wal: WAL, mark: mark(timestamp as u64), segment: &segment, now };
+        let source = Source { wal: WAL, mark: mark(timestamp as u64), segment: &segment, now, push: None };
         head.append(&EntryRef { timestamp, line, metadata: &[] }, &source)
     }
 
@@ -523,7 +647,7 @@ mod tests {
     fn segments_are_released_when_a_flush_ends_and_not_before() {
         let head = head();
         let mut segment = SegmentRef::new(SegmentNumber(3));
-        let source = Source { wal: WAL, mark: mark(1), segment: &segment, now: Duration::ZERO };
+        let source = Source { wal: WAL, mark: mark(1), segment: &segment, now: Duration::ZERO, push: None };
         let entry = EntryRef { timestamp: 1, line: b"a", metadata: &[] };
         assert_eq!(head.append(&entry, &source), Appended::Taken);
         head.close_open();
@@ -548,5 +672,100 @@ mod tests {
         head.end_flush(true);
         assert!(head.retire_if_empty());
         assert_eq!(append(&head, 2, b"b"), Appended::Retired);
+    }
+
+    fn push(n: u64) -> PushId {
+        PushId { origin: 1, sequence: n }
+    }
+
+    /// Appends the entries of a push, each with the push's number as its place in the log.
+    fn append_push(head: &Head, n: u64, timestamps: std::ops::Range<i64>) {
+        let segment = SegmentRef::new(SegmentNumber(n));
+        for timestamp in timestamps {
+            let source = Source {
+                wal: WAL,
+                mark: mark(n),
+                segment: &segment,
+                now: Duration::ZERO,
+                push: Some(push(n)),
+            };
+            head.append(&EntryRef { timestamp, line: &half(timestamp), metadata: &[] }, &source);
+        }
+        head.end_push();
+    }
+
+    fn seal(head: &Head) {
+        head.seal_waiting(&mut Sealer::new(Level::default()));
+        head.complete_chunk();
+    }
+
+    #[test]
+    fn a_flush_covers_only_pushes_of_which_nothing_stays() {
+        let head = head();
+        // Two entries fill a block: the second push lies on both sides of the cut.
+        append_push(&head, 1, 0..2);
+        append_push(&head, 2, 2..5);
+        seal(&head);
+        let flushing = head.begin_flush().unwrap();
+        assert_eq!(flushing.covers, [push(1)]);
+        head.end_flush(true);
+        assert_eq!(head.pushes(), [push(2)]);
+        head.close_open();
+        seal(&head);
+        assert_eq!(head.begin_flush().unwrap().covers, [push(2)]);
+    }
+
+    #[test]
+    fn a_push_that_is_not_at_its_end_is_not_covered() {
+        let head = head();
+        append_push(&head, 1, 0..2);
+        let segment = SegmentRef::new(SegmentNumber(1));
+        let source =
+            Source { wal: WAL, mark: mark(2), segment: &segment, now: Duration::ZERO, push: Some(push(2)) };
+        head.append(&EntryRef { timestamp: 2, line: &half(2), metadata: &[] }, &source);
+        head.close_open();
+        seal(&head);
+        assert_eq!(head.begin_flush().unwrap().covers, [push(1)]);
+    }
+
+    #[test]
+    fn what_others_packs_hold_leaves_from_the_oldest_on_and_in_whole_blocks() {
+        let head = head();
+        append_push(&head, 1, 0..3);
+        append_push(&head, 2, 3..4);
+        append_push(&head, 3, 4..6);
+        let covered = |pushes: &[u64]| pushes.iter().map(|n| push(*n)).collect();
+        // Of three blocks the first holds push 1 only, the second 1 and 2, the third 3.
+        assert_eq!(head.begin_leaving(&covered(&[3])), None);
+        let coverage = head.begin_leaving(&covered(&[1])).unwrap();
+        assert_eq!(coverage.iter().collect::<Vec<_>>(), [(WAL, mark(1))]);
+        assert_eq!(all(&head), (0..6).collect::<Vec<_>>());
+        head.end_leaving(false);
+        assert_eq!(all(&head), (0..6).collect::<Vec<_>>());
+        head.begin_leaving(&covered(&[])).unwrap();
+        assert_eq!(head.begin_leaving(&covered(&[])), None);
+        head.end_leaving(true);
+        assert_eq!(all(&head), (2..6).collect::<Vec<_>>());
+        assert_eq!(head.pushes(), [push(2)]);
+        // What was covered before counts: with push 2 everything goes.
+        let coverage = head.begin_leaving(&covered(&[2])).unwrap();
+        assert_eq!(coverage.iter().collect::<Vec<_>>(), [(WAL, mark(3))]);
+        head.end_leaving(true);
+        assert!(head.retire_if_empty());
+    }
+
+    #[test]
+    fn what_is_leaving_is_not_flushed_and_what_is_flushed_does_not_leave() {
+        let head = head();
+        append_push(&head, 1, 0..4);
+        seal(&head);
+        let covered = [push(1)].into_iter().collect();
+        head.begin_leaving(&covered).unwrap();
+        assert!(head.begin_flush().is_none());
+        head.end_leaving(false);
+        head.begin_flush().unwrap();
+        assert_eq!(head.begin_leaving(&covered), None);
+        head.end_flush(false);
+        assert_eq!(all(&head), (0..4).collect::<Vec<_>>());
     }
 }

@@ -1,6 +1,7 @@
 //! What is kept: the head, the write-ahead log, packs of gzip blocks, the index, and the chunk store.
 #![deny(missing_docs)]
 
+pub mod atom;
 pub mod chunk_store;
 mod durable;
 pub mod entry;

@@ -7,16 +7,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use grapevine_storage::head::{Coverage, Flushing, Head};
-use grapevine_storage::index::{Day, Index};
+use grapevine_storage::head::{Flushing, Head};
+use grapevine_storage::index::{Cover, Day, Index, PackId};
 use grapevine_storage::pack::Level;
 use grapevine_storage::pack::writer::PackSummary;
 use grapevine_storage::stream::StreamId;
 
+use super::covered::Covered;
+use super::duty::Duty;
 use super::heads::HeadKey;
 use super::policy::Extent;
+use super::records::Covering;
 use super::seal::SealQueue;
 use super::spool::{Spool, StreamChunks};
+use crate::env::{Env, WallClock};
 use crate::exec::{Exec, Lane};
 use crate::metrics::Metrics;
 
@@ -32,6 +36,9 @@ pub struct Flusher {
     index: Arc<Index>,
     level: Level,
     metrics: Arc<Metrics>,
+    clock: Arc<dyn WallClock>,
+    covered: Arc<Covered>,
+    duty: Arc<dyn Duty>,
 }
 
 /// Heads of one tenant and day.
@@ -46,14 +53,16 @@ struct Taken {
 impl Flusher {
     /// Writes to a spool and an index.
     pub fn new(
-        exec: Exec,
+        env: &Env,
         seals: SealQueue,
         spool: Spool,
         index: Arc<Index>,
         level: Level,
         metrics: Arc<Metrics>,
+        (covered, duty): (Arc<Covered>, Arc<dyn Duty>),
     ) -> Self {
-        Flusher { exec, seals, spool, index, level, metrics }
+        let (exec, clock) = (env.exec.clone(), env.clock.clone());
+        Flusher { exec, seals, spool, index, level, metrics, clock, covered, duty }
     }
 
     /// Flushes so much of each head. What cannot be flushed stays in its head for the next attempt.
@@ -91,17 +100,24 @@ impl Flusher {
     /// One pack of one tenant and day.
     async fn pack(&self, tenant: &Arc<str>, day: Day, taken: Vec<Taken>) -> anyhow::Result<()> {
         let streams = taken.iter().map(Taken::streams).collect();
-        let marks: Vec<(StreamId, Coverage)> =
-            taken.iter().map(|t| (t.head.id, t.flushing.coverage.clone())).collect();
+        let covering = self.covering(&taken);
         let (spool, level) = (self.spool.clone(), self.level);
         let owner = tenant.clone();
         let written = self.exec.run(Lane::Seal, move || spool.write(&owner, day, streams, level)).await;
         let done = match written {
-            Ok(summary) => self.index(tenant, day, summary, marks).await,
+            Ok(summary) => self.index(tenant, day, summary, covering).await,
             Err(error) => Err(error.into()),
         };
         taken.iter().for_each(|taken| taken.head.end_flush(done.is_ok()));
         done
+    }
+
+    fn covering(&self, taken: &[Taken]) -> Covering {
+        let log = taken.iter().map(|t| (t.head.id, t.flushing.coverage.clone())).collect();
+        let named = taken.iter().filter(|t| !t.flushing.covers.is_empty());
+        let cover =
+            |t: &Taken| Cover { stream: t.head.id, pushes: t.flushing.covers.iter().copied().collect() };
+        Covering { log, pushes: named.map(cover).collect(), at: self.clock.now() }
     }
 
     async fn index(
@@ -109,13 +125,19 @@ impl Flusher {
         tenant: &Arc<str>,
         day: Day,
         summary: PackSummary,
-        marks: Vec<(StreamId, Coverage)>,
+        covering: Covering,
     ) -> anyhow::Result<()> {
-        let (index, tenant) = (self.index.clone(), tenant.clone());
+        let (index, owner) = (self.index.clone(), tenant.clone());
         let chunks = summary.directory.chunks().count() as u64;
+        let (pack, covered) = (PackId(summary.content_hash), covering.clone());
         self.exec
-            .run(Lane::Disk, move || super::records::commit(&index, &tenant, day, &summary, &marks))
+            .run(Lane::Disk, move || super::records::commit(&index, &owner, day, &summary, covering))
             .await?;
+        for Cover { stream, pushes } in &covered.pushes {
+            let key = HeadKey { tenant: tenant.clone(), day, id: *stream };
+            self.covered.add(&key, pushes, covered.at);
+        }
+        self.duty.on_packed(day, pack);
         self.metrics.packs_written.inc();
         self.metrics.chunks_flushed.inc_by(chunks);
         Ok(())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use grapevine_storage::atom::PushId;
 use grapevine_storage::head::{Appended, Head, Source};
 use grapevine_storage::index::Day;
 use grapevine_storage::stream::StreamId;
@@ -41,6 +42,8 @@ pub struct LogPlace<'a> {
     pub segment: &'a SegmentRef,
     /// Now, on the monotonic clock.
     pub now: Duration,
+    /// The push's name in the cluster; none on a node that is alone, which need not tell pushes apart.
+    pub push: Option<PushId>,
 }
 
 /// How far each stream is covered by packs already, asked once a stream and day: what a replay leaves out.
@@ -68,15 +71,17 @@ impl Heads {
         let mut ordinal = 0;
         for stream in batch.streams() {
             let mut current: Option<(Day, Arc<Head>, Mark)> = None;
+            let LogPlace { wal, segment, now, push, .. } = place;
             batch.for_each_entry(stream, |entry| {
                 ordinal += 1;
                 let mark = Mark { sequence: place.sequence, entries: ordinal };
-                let source = Source { wal: place.wal, mark, segment: place.segment, now: place.now };
+                let source = Source { wal, mark, segment, now, push };
                 loop {
                     let day = Day::of(entry.timestamp);
                     let (_, head, packed) = match &mut current {
                         Some(held) if held.0 == day => held,
                         slot => {
+                            end_push(slot.take());
                             let key = HeadKey { tenant: tenant.clone(), day, id: stream.id() };
                             let packed = covered.map_or(Mark::default(), |covered| covered(&key, place.wal));
                             slot.insert((day, self.head(key, stream.labels()), packed))
@@ -98,6 +103,7 @@ impl Heads {
                     }
                 }
             });
+            end_push(current);
         }
         full
     }
@@ -109,6 +115,11 @@ impl Heads {
         let mut heads = self.heads.write().expect(POISON);
         let new = || Arc::new(Head::new(key.tenant.clone(), labels.clone(), key.id));
         heads.entry(key.clone()).or_insert_with(new).clone()
+    }
+
+    /// A head, if there is one.
+    pub fn get(&self, key: &HeadKey) -> Option<Arc<Head>> {
+        self.heads.read().expect(POISON).get(key).cloned()
     }
 
     /// Every head, in the order of the keys.
@@ -163,5 +174,12 @@ impl Heads {
     /// Removes the heads that hold nothing.
     pub fn retire_empty(&self) {
         self.heads.write().expect(POISON).retain(|_, head| !head.retire_if_empty());
+    }
+}
+
+/// No more entries of the push come to this head for now.
+fn end_push(appended: Option<(Day, Arc<Head>, Mark)>) {
+    if let Some((_, head, _)) = appended {
+        head.end_push();
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_storage::atom::PushId;
 use grapevine_storage::head::Head;
 use grapevine_storage::wal::{self, Mark, Record, Replayed, WalError, WalId, Writer};
 use tokio::sync::oneshot;
@@ -21,6 +22,8 @@ use crate::push::stream_cache::StreamCache;
 
 /// The kind of record that holds a push.
 const PUSH: u8 = 1;
+/// The kind of record that holds a push of a cluster: origin u64 and sequence u64, little-endian, then as [`PUSH`].
+const NAMED_PUSH: u8 = 2;
 /// Pushes that share one sync at most: bounds how long the first of them waits.
 pub const GROUP_MAX: usize = 64;
 
@@ -56,6 +59,8 @@ impl From<&WalError> for AppendError {
 pub struct Pending {
     /// Whose it is.
     pub tenant: Arc<str>,
+    /// Its name in the cluster; none on a node that is alone.
+    pub push: Option<PushId>,
     /// What is to be kept: validated, not empty.
     pub batch: PushBatch,
     /// Told when it is durable and visible, or why it is neither.
@@ -106,8 +111,10 @@ impl Log {
             let payload = pending.batch.to_wal();
             let tenant = pending.tenant.as_bytes();
             let length = u16::try_from(tenant.len()).expect("a tenant's name has at most 150 bytes");
-            let parts = [&length.to_le_bytes()[..], tenant, &payload.prelude, &payload.body];
-            match self.writer.append(PUSH, &parts) {
+            let name = pending.push.map(name_bytes);
+            let (kind, name) = name.as_ref().map_or((PUSH, &[][..]), |name| (NAMED_PUSH, &name[..]));
+            let parts = [name, &length.to_le_bytes(), tenant, &payload.prelude, &payload.body];
+            match self.writer.append(kind, &parts) {
                 Ok(appended) => written.push((pending, appended)),
                 Err(error) => answer(pending.done, Err(AppendError::from(&error))),
             }
@@ -122,7 +129,8 @@ impl Log {
         let mut full = Vec::new();
         for (pending, appended) in written {
             let wal = self.writer.wal_id();
-            let place = LogPlace { wal, sequence: appended.sequence, segment: &appended.segment, now };
+            let (sequence, segment, push) = (appended.sequence, &appended.segment, pending.push);
+            let place = LogPlace { wal, sequence, segment, now, push };
             full.extend(self.heads.append(&pending.tenant, &pending.batch, place, None));
             answer(pending.done, Ok(()));
             self.followers.publish(&pending.tenant, pending.batch);
@@ -156,7 +164,8 @@ fn answer(done: oneshot::Sender<Result<(), AppendError>>, result: Result<(), App
     let _ = done.send(result);
 }
 
-/// Reads the log back into the heads, leaving out what packs cover. `now` is the age that everything gets.
+/// Reads the log back into the heads, leaving out what packs cover. `now` is the age that everything gets; pushes are
+/// told apart if `named`.
 ///
 /// # Errors
 /// A file that cannot be read. Damage is logged and passed over.
@@ -164,17 +173,17 @@ pub fn replay(
     dir: &Path,
     heads: &Heads,
     cache: &StreamCache,
-    now: Duration,
+    (now, named): (Duration, bool),
     covered: &dyn Fn(&HeadKey, WalId) -> Mark,
     mut on_full: impl FnMut(Arc<Head>),
 ) -> Result<Replayed, WalError> {
     wal::replay(dir, |record: Record<'_>| {
-        match decode(&record, cache) {
-            Ok((tenant, batch)) => {
-                let place =
-                    LogPlace { wal: record.wal_id, sequence: record.sequence, segment: record.segment, now };
+        match Kept::decode(&record).and_then(|kept| Ok((kept.push, kept.batch(cache)?, kept.tenant))) {
+            Ok((push, batch, tenant)) => {
+                let (wal, sequence, segment) = (record.wal_id, record.sequence, record.segment);
+                let place = LogPlace { wal, sequence, segment, now, push: named.then_some(push) };
                 let covered: &Covered<'_> = covered;
-                heads.append(&tenant, &batch, place, Some(covered)).into_iter().for_each(&mut on_full);
+                heads.append(&tenant.into(), &batch, place, Some(covered)).into_iter().for_each(&mut on_full);
             }
             Err(error) => {
                 let sequence = record.sequence.0;
@@ -189,14 +198,60 @@ pub fn replay(
     })
 }
 
-fn decode(record: &Record<'_>, cache: &StreamCache) -> Result<(Arc<str>, PushBatch), String> {
-    if record.kind != PUSH {
-        return Err(format!("unknown kind `{}`: a newer release wrote it", record.kind));
+/// A record of the log, as far as it must be read to know what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// The push's name. One that was taken in before the node was in a cluster is named after its place in the log.
+    pub push: PushId,
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// What [`PushBatch::from_wal`] reads.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Kept<'a> {
+    /// Reads the record's beginning.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(record: &Record<'a>) -> Result<Self, String> {
+        let (push, rest) = match record.kind {
+            PUSH => (place_name(record.wal_id, record.sequence.0), record.payload),
+            NAMED_PUSH => {
+                let (name, rest) = record.payload.split_first_chunk::<16>().ok_or("its name is cut off")?;
+                (read_name(name), rest)
+            }
+            other => return Err(format!("unknown kind `{other}`: a newer release wrote it")),
+        };
+        let (length, rest) = rest.split_first_chunk::<2>().ok_or("it is too short")?;
+        let length = usize::from(u16::from_le_bytes(*length));
+        let (tenant, payload) = rest.split_at_checked(length).ok_or("its tenant's name is cut off")?;
+        let tenant = std::str::from_utf8(tenant).map_err(|_| "its tenant's name is not UTF-8")?;
+        Ok(Kept { push, tenant, payload })
     }
-    let (length, rest) = record.payload.split_first_chunk::<2>().ok_or("it is too short")?;
-    let length = usize::from(u16::from_le_bytes(*length));
-    let (tenant, payload) = rest.split_at_checked(length).ok_or("its tenant's name is cut off")?;
-    let tenant = std::str::from_utf8(tenant).map_err(|_| "its tenant's name is not UTF-8")?;
-    let batch = PushBatch::from_wal(tenant, Bytes::copy_from_slice(payload), cache);
-    Ok((tenant.into(), batch.map_err(|error| error.to_string())?))
+
+    /// The push itself.
+    ///
+    /// # Errors
+    /// The payload cannot be read.
+    pub fn batch(&self, cache: &StreamCache) -> Result<PushBatch, String> {
+        let batch = PushBatch::from_wal(self.tenant, Bytes::copy_from_slice(self.payload), cache);
+        batch.map_err(|error| error.to_string())
+    }
+}
+
+fn place_name(wal: WalId, sequence: u64) -> PushId {
+    PushId { origin: wal.0 as u64, sequence }
+}
+
+fn name_bytes(push: PushId) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&push.origin.to_le_bytes());
+    bytes[8..].copy_from_slice(&push.sequence.to_le_bytes());
+    bytes
+}
+
+fn read_name(bytes: &[u8; 16]) -> PushId {
+    let number = |at| u64::from_le_bytes(std::array::from_fn(|n| bytes[at + n]));
+    PushId { origin: number(0), sequence: number(8) }
 }

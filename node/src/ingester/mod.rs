@@ -7,6 +7,8 @@
 //! Two loops drive it: one appends, one looks at the policy and flushes. Both are thin; what decides is in
 //! [`policy`], what keeps in `storage`.
 
+pub mod covered;
+pub mod duty;
 pub mod flush;
 pub mod followers;
 pub mod heads;
@@ -22,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
+use grapevine_storage::atom::PushId;
 use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::head::Head;
 use grapevine_storage::index::Index;
@@ -30,6 +33,8 @@ use grapevine_storage::wal::{self, Mark, WalId};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::covered::Covered;
+use self::duty::Duty;
 use self::flush::Flusher;
 use self::followers::Followers;
 use self::heads::{HeadKey, Heads};
@@ -44,6 +49,7 @@ use crate::metrics::Metrics;
 use crate::push::batch::PushBatch;
 use crate::push::stream_cache::StreamCache;
 
+const WAL_DIR: &str = "wal";
 /// Pushes that wait for the log; more are told to come back later.
 const QUEUE_MAX: usize = 256;
 /// How often the policy looks at the heads, besides whenever a block is full.
@@ -73,6 +79,8 @@ pub struct Ingester {
     flusher: Flusher,
     shipper: Arc<Shipper>,
     metrics: Arc<Metrics>,
+    covered: Arc<Covered>,
+    duty: Arc<dyn Duty>,
     look: Notify,
     /// Held for as long as a flush runs.
     flushing: tokio::sync::Mutex<()>,
@@ -98,25 +106,36 @@ impl Ingester {
         spool: Spool,
         store: ChunkStore,
         metrics: Arc<Metrics>,
+        duty: Arc<dyn Duty>,
     ) -> anyhow::Result<(Arc<Self>, Loops)> {
         let started = Instant::now();
         let heads = Arc::new(Heads::new());
         let followers = Arc::new(Followers::default());
         let seals = SealQueue::new(env.exec.clone(), options.level);
-        let wal_dir = env.data_dir.join("wal");
+        let wal_dir = env.data_dir.join(WAL_DIR);
         let id = WalId(rand::random());
         let fed = (heads.clone(), followers.clone());
-        let work = open_log(wal_dir, id, options, fed, index.clone(), metrics.clone());
+        let named = duty.names_pushes();
+        let work = open_log(wal_dir, id, (options, named), fed, index.clone(), metrics.clone());
         let log = env.exec.run(Lane::Log, work).await.context("replay the write-ahead log")?;
+        let remembered = index.clone();
+        let covered = env.exec.run(Lane::Disk, move || Covered::load(&remembered)).await;
+        let covered = covered.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the index cannot tell which pushes are packed; some entries may be stored twice");
+            Covered::default()
+        });
+        let covered = Arc::new(covered);
         let flusher = Flusher::new(
-            env.exec.clone(),
+            &env,
             seals.clone(),
             spool.clone(),
             index.clone(),
             options.level,
             metrics.clone(),
+            (covered.clone(), duty.clone()),
         );
-        let shipper = Arc::new(Shipper::new(env.exec.clone(), index, spool, store, metrics.clone()));
+        let exec = env.exec.clone();
+        let shipper = Arc::new(Shipper::new(exec, index, spool, store, metrics.clone(), duty.clone()));
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let log = Arc::new(Mutex::new(log));
         let (look, flushing) = (Notify::new(), tokio::sync::Mutex::default());
@@ -131,6 +150,8 @@ impl Ingester {
             flusher,
             shipper,
             metrics,
+            covered,
+            duty,
             look,
             flushing,
             started,
@@ -139,13 +160,18 @@ impl Ingester {
         Ok((ingester, loops))
     }
 
-    /// Makes a batch durable and visible; returns when it is both.
+    /// Makes a batch durable and visible; returns when it is both. In a cluster it has a name.
     ///
     /// # Errors
     /// [`AppendError`]; the batch may then be stored or not.
-    pub async fn push(&self, tenant: Arc<str>, batch: PushBatch) -> Result<(), AppendError> {
+    pub async fn push(
+        &self,
+        tenant: Arc<str>,
+        push: Option<PushId>,
+        batch: PushBatch,
+    ) -> Result<(), AppendError> {
         let (done, answer) = oneshot::channel();
-        let pending = Pending { tenant, batch, done };
+        let pending = Pending { tenant, push, batch, done };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
@@ -153,6 +179,16 @@ impl Ingester {
     /// The heads, for queries.
     pub fn heads(&self) -> &Heads {
         &self.heads
+    }
+
+    /// Which pushes packs hold.
+    pub fn covered(&self) -> &Arc<Covered> {
+        &self.covered
+    }
+
+    /// Where the log lies.
+    pub fn wal_dir(&self) -> PathBuf {
+        self.env.data_dir.join(WAL_DIR)
     }
 
     /// Those who follow streams as they grow.
@@ -209,8 +245,16 @@ impl Ingester {
         };
         let heads = self.heads.all();
         let now = self.started.elapsed();
-        let stats: Vec<HeadStats> = heads.iter().map(|(_, head)| stats_of(head, now, size)).collect();
+        let stats_of = |head: &Head| stats_of(head, now, size, self.duty.packs(head.id));
+        let stats: Vec<HeadStats> = heads.iter().map(|(_, head)| stats_of(head)).collect();
         self.report(&stats);
+        // Blocks that were left to another node until now, which has gone.
+        let in_cluster = self.duty.names_pushes();
+        for ((_, head), stats) in heads.iter().zip(&stats).filter(|_| in_cluster) {
+            if stats.is_ours && head.size().full_bytes > 0 {
+                self.seals.push(head.clone()).await;
+            }
+        }
         let decision = decide(&self.options.flush, &stats, size.bytes, size.newest_segment);
         for n in decision.seal {
             heads[n].1.close_open();
@@ -272,13 +316,13 @@ async fn append_all(ingester: &Ingester, mut queue: mpsc::Receiver<Pending>) {
         if !full.is_empty() {
             ingester.look.notify_one();
         }
-        for head in full {
+        for head in full.into_iter().filter(|head| ingester.duty.packs(head.id)) {
             ingester.seals.push(head).await;
         }
     }
 }
 
-fn stats_of(head: &Head, now: Duration, log: LogSize) -> HeadStats {
+fn stats_of(head: &Head, now: Duration, log: LogSize, is_ours: bool) -> HeadStats {
     let size = head.size();
     HeadStats {
         open_bytes: size.open_bytes,
@@ -286,6 +330,7 @@ fn stats_of(head: &Head, now: Duration, log: LogSize) -> HeadStats {
         complete_bytes: size.complete_bytes,
         age: size.since.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
         oldest_segment: size.oldest_segment.map_or(log.newest_segment, |number| number.0),
+        is_ours,
     }
 }
 
@@ -293,7 +338,7 @@ fn stats_of(head: &Head, now: Duration, log: LogSize) -> HeadStats {
 fn open_log(
     dir: PathBuf,
     id: WalId,
-    options: IngesterOptions,
+    (options, named): (IngesterOptions, bool),
     (heads, followers): (Arc<Heads>, Arc<Followers>),
     index: Arc<Index>,
     metrics: Arc<Metrics>,
@@ -303,7 +348,7 @@ fn open_log(
         let covered = |key: &HeadKey, wal: WalId| covered(&index, key, wal);
         // Compressed here and now: a long log must not be held as text.
         let seal = |head: Arc<Head>| seal::with_sealer(options.level, |sealer| head.seal_waiting(sealer));
-        let replayed = log::replay(&dir, &heads, &cache, Duration::ZERO, &covered, seal)?;
+        let replayed = log::replay(&dir, &heads, &cache, (Duration::ZERO, named), &covered, seal)?;
         if replayed.records > 0 || replayed.skipped_bytes > 0 {
             let (records, bytes, skipped) =
                 (replayed.records, replayed.payload_bytes, replayed.skipped_bytes);

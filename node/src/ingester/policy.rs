@@ -18,6 +18,8 @@ pub struct FlushLimits {
     pub wal_bytes_max: u64,
     /// The longest that an entry stays out of a pack.
     pub age_max: Duration,
+    /// Text held for streams that another node packs, bytes; above it the largest blocks are compressed here too.
+    pub kept_bytes_max: u64,
 }
 
 /// What the policy sees of one head.
@@ -33,6 +35,8 @@ pub struct HeadStats {
     pub age: Duration,
     /// The oldest segment of the log that holds an entry of this head.
     pub oldest_segment: u64,
+    /// Whether this node packs the stream; else it waits for the node that does.
+    pub is_ours: bool,
 }
 
 impl HeadStats {
@@ -65,13 +69,17 @@ pub struct Decision {
 /// ask again.
 const OPEN_TARGET_QUARTERS: u64 = 3;
 
+/// How many times as long as its own heads a node keeps those that another should have packed.
+const PATIENCE: u32 = 2;
+
 /// Looks at all heads and decides. `wal_bytes` is the log's length, `newest_segment` the one being written.
 pub fn decide(limits: &FlushLimits, heads: &[HeadStats], wal_bytes: u64, newest_segment: u64) -> Decision {
     let mut extents: Vec<Option<Extent>> = vec![None; heads.len()];
     let mut want = |n: usize, extent: Extent| extents[n] = extents[n].max(Some(extent));
 
-    if let Some(extent) = sealed_extent(limits, heads) {
-        for (n, head) in heads.iter().enumerate() {
+    let ours: Vec<HeadStats> = heads.iter().filter(|head| head.is_ours).copied().collect();
+    if let Some(extent) = sealed_extent(limits, &ours) {
+        for (n, head) in heads.iter().enumerate().filter(|(_, head)| head.is_ours) {
             let bytes =
                 if extent == Extent::CompleteChunks { head.complete_bytes } else { head.sealed_bytes };
             if bytes > 0 {
@@ -80,17 +88,25 @@ pub fn decide(limits: &FlushLimits, heads: &[HeadStats], wal_bytes: u64, newest_
         }
     }
     // Heads that are half as old go along, so that quiet streams leave in a few packs, not in one each.
-    let one_is_old = heads.iter().any(|head| head.age >= limits.age_max && !head.is_empty());
-    let segment_cut = (wal_bytes > limits.wal_bytes_max).then(|| segment_cut(heads, newest_segment));
-    for (n, head) in heads.iter().enumerate() {
-        let pins_log = segment_cut.is_some_and(|cut| head.oldest_segment <= cut);
-        let goes_along = one_is_old && head.age >= limits.age_max / 2;
-        if (pins_log || goes_along) && !head.is_empty() {
+    let is_old = |head: &HeadStats| head.age >= limits.age_max && !head.is_empty();
+    let one_is_old = ours.iter().any(is_old);
+    let segment_cut = |most: u64| (wal_bytes > most).then(|| segment_cut(heads, newest_segment));
+    let (own_cut, any_cut) =
+        (segment_cut(limits.wal_bytes_max), segment_cut(limits.wal_bytes_max * u64::from(PATIENCE)));
+    for (n, head) in heads.iter().enumerate().filter(|(_, head)| !head.is_empty()) {
+        let cut = if head.is_ours { own_cut } else { any_cut };
+        let pins_log = cut.is_some_and(|cut| head.oldest_segment <= cut);
+        let is_due = match head.is_ours {
+            true => one_is_old && head.age >= limits.age_max / 2,
+            false => head.age >= limits.age_max * PATIENCE,
+        };
+        if pins_log || is_due {
             want(n, Extent::Everything);
         }
     }
     let flush: Vec<_> = extents.iter().enumerate().filter_map(|(n, e)| e.map(|e| (n, e))).collect();
-    let seal = open_to_seal(limits, heads, &extents);
+    let mut seal = open_to_seal(limits.open_bytes_max, heads, &extents, true);
+    seal.extend(open_to_seal(limits.kept_bytes_max, heads, &extents, false));
     Decision { seal, flush }
 }
 
@@ -112,16 +128,16 @@ fn segment_cut(heads: &[HeadStats], newest_segment: u64) -> u64 {
     oldest + newest_segment.saturating_sub(oldest) / 2
 }
 
-/// The largest open blocks that are not flushed anyway, until the rest fits.
-fn open_to_seal(limits: &FlushLimits, heads: &[HeadStats], extents: &[Option<Extent>]) -> Vec<usize> {
-    let stays = |n: &usize| extents[*n] != Some(Extent::Everything);
+/// The largest open blocks that are not flushed anyway, until the rest fits; of streams that are ours or that are not.
+fn open_to_seal(most: u64, heads: &[HeadStats], extents: &[Option<Extent>], ours: bool) -> Vec<usize> {
+    let stays = |n: &usize| heads[*n].is_ours == ours && extents[*n] != Some(Extent::Everything);
     let mut by_size: Vec<usize> = (0..heads.len()).filter(stays).collect();
     let mut open: u64 = by_size.iter().map(|n| heads[*n].open_bytes).sum();
-    if open <= limits.open_bytes_max {
+    if open <= most {
         return Vec::new();
     }
     by_size.sort_by_key(|n| std::cmp::Reverse(heads[*n].open_bytes));
-    let target = limits.open_bytes_max / 4 * OPEN_TARGET_QUARTERS;
+    let target = most / 4 * OPEN_TARGET_QUARTERS;
     let mut seal = Vec::new();
     for n in by_size {
         if open <= target {
@@ -144,6 +160,7 @@ mod tests {
         open_bytes_max: 400,
         wal_bytes_max: 5000,
         age_max: Duration::from_secs(60),
+        kept_bytes_max: 800,
     };
     const EMPTY: HeadStats = HeadStats {
         open_bytes: 0,
@@ -151,7 +168,9 @@ mod tests {
         complete_bytes: 0,
         age: Duration::ZERO,
         oldest_segment: 9,
+        is_ours: true,
     };
+    const KEPT: HeadStats = HeadStats { is_ours: false, ..EMPTY };
 
     fn check(heads: &[HeadStats], wal_bytes: u64, seal: &[usize], flush: &[(usize, Extent)]) {
         let want = Decision { seal: seal.to_vec(), flush: flush.to_vec() };
@@ -208,5 +227,25 @@ mod tests {
     fn what_is_flushed_whole_is_not_sealed_as_well() {
         let old = HeadStats { open_bytes: 401, age: Duration::from_secs(61), ..EMPTY };
         check(&[old], 0, &[], &[(0, Extent::Everything)]);
+    }
+
+    #[test]
+    fn what_another_node_packs_is_left_to_it_for_twice_as_long() {
+        let kept = HeadStats { open_bytes: 1, sealed_bytes: 999, complete_bytes: 999, ..KEPT };
+        let ours = HeadStats { sealed_bytes: 999, complete_bytes: 999, ..EMPTY };
+        check(&[kept, ours], 0, &[], &[]);
+        let aged = |age| HeadStats { age: Duration::from_secs(age), ..kept };
+        check(&[aged(119), aged(120)], 0, &[], &[(1, Extent::Everything)]);
+        let pins = HeadStats { oldest_segment: 1, ..kept };
+        check(&[pins], 10_000, &[], &[]);
+        check(&[pins], 10_001, &[], &[(0, Extent::Everything)]);
+    }
+
+    #[test]
+    fn text_kept_for_others_has_a_bound_of_its_own() {
+        let open = |open_bytes| HeadStats { open_bytes, ..KEPT };
+        let ours = HeadStats { open_bytes: 400, ..EMPTY };
+        check(&[open(500), open(300), ours], 0, &[], &[]);
+        check(&[open(500), open(301), ours], 0, &[0], &[]);
     }
 }

@@ -1,7 +1,7 @@
 //! Makes a written pack visible: its name in the chunk store, its place in the index.
 
 use grapevine_storage::head::Coverage;
-use grapevine_storage::index::{Day, FlushMark, Index, IndexError, NewPack, PackState};
+use grapevine_storage::index::{Cover, Day, FlushMark, Index, IndexError, NewPack, PackState};
 use grapevine_storage::pack::{PackSummary, StreamEntry};
 use grapevine_storage::stream::StreamId;
 
@@ -14,6 +14,23 @@ pub fn object_key(tenant: &str, day: Day, summary: &PackSummary) -> String {
     format!("{tenant}/{day}/{first:04x}-{last:04x}/{:032x}.gz", summary.content_hash)
 }
 
+/// What a pack takes the place of.
+#[derive(Clone, Debug, Default)]
+pub struct Covering {
+    /// How far it covers the log, stream by stream.
+    pub log: Vec<(StreamId, Coverage)>,
+    /// Which pushes it covers.
+    pub pushes: Vec<Cover>,
+    /// Now, ns since 1970.
+    pub at: i64,
+}
+
+/// Marks of the log for what is covered of it.
+pub fn marks(log: &[(StreamId, Coverage)]) -> Vec<FlushMark> {
+    let mark = |stream: StreamId| move |(wal_id, through)| FlushMark { wal_id, stream, through };
+    log.iter().flat_map(|(stream, coverage)| coverage.iter().map(mark(*stream))).collect()
+}
+
 /// Makes a spooled pack visible and marks the log as covered, in one transaction.
 ///
 /// # Errors
@@ -23,11 +40,11 @@ pub fn commit(
     tenant: &str,
     day: Day,
     summary: &PackSummary,
-    coverage: &[(StreamId, Coverage)],
+    covering: Covering,
 ) -> Result<(), IndexError> {
-    let mark = |stream: StreamId| move |(wal_id, through)| FlushMark { wal_id, stream, through };
-    let marks = coverage.iter().flat_map(|(stream, coverage)| coverage.iter().map(mark(*stream))).collect();
     let key = object_key(tenant, day, summary);
-    let pack = NewPack::of_summary(tenant, &key, PackState::Spooled, summary, marks);
+    let marks = marks(&covering.log);
+    let mut pack = NewPack::of_summary(tenant, &key, PackState::Spooled, summary, marks);
+    pack.covers = (covering.at, covering.pushes);
     index.day_or_create(day)?.add_pack(&pack)
 }

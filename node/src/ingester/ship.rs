@@ -10,6 +10,7 @@ use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Day, Index, IndexError, PackId, PackRecord, PackState};
 use tokio::sync::{Mutex, Notify};
 
+use super::duty::Duty;
 use super::spool::Spool;
 use crate::exec::{Exec, Lane};
 use crate::metrics::Metrics;
@@ -25,6 +26,7 @@ pub struct Shipper {
     spool: Spool,
     store: ChunkStore,
     metrics: Arc<Metrics>,
+    duty: Arc<dyn Duty>,
     wake: Notify,
     /// Held for as long as a round runs.
     shipping: Mutex<()>,
@@ -41,8 +43,9 @@ impl Shipper {
         spool: Spool,
         store: ChunkStore,
         metrics: Arc<Metrics>,
+        duty: Arc<dyn Duty>,
     ) -> Self {
-        Shipper { exec, index, spool, store, metrics, wake: Notify::new(), shipping: Mutex::default() }
+        Shipper { exec, index, spool, store, metrics, duty, wake: Notify::new(), shipping: Mutex::default() }
     }
 
     /// Says that there is something to ship.
@@ -102,6 +105,7 @@ impl Shipper {
     }
 
     async fn ship(&self, day: Day, id: PackId, record: PackRecord) -> anyhow::Result<()> {
+        let day_of_pack = day;
         let path = self.spool.path(&record.object_key);
         let is_there = self.exec.run(Lane::Disk, move || path.is_file()).await;
         match is_there {
@@ -118,7 +122,9 @@ impl Shipper {
                 }
                 Ok::<_, anyhow::Error>(spool.remove(&record.object_key)?)
             })
-            .await
+            .await?;
+        self.duty.on_shipped(day_of_pack, id);
+        Ok(())
     }
 }
 

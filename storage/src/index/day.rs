@@ -7,6 +7,7 @@ use heed::RwTxn;
 use super::IndexError;
 use super::calendar::Day;
 use super::chunks::{self, ChunkRecord};
+use super::covers::{self, Cover};
 use super::env::{Env, Tables};
 use super::flushed::{self, FlushMark};
 use super::packs::{self, PackId, PackRecord, PackState, Place};
@@ -33,6 +34,16 @@ pub struct NewPack {
     pub streams: Vec<NewStream>,
     /// What may leave the write-ahead log once this is committed.
     pub marks: Vec<FlushMark>,
+    /// Which pushes it covers, and now, ns since 1970. Nothing on a node that is alone.
+    pub covers: (i64, Vec<Cover>),
+}
+
+impl NewPack {
+    /// Leaves out the streams that `keep` does not name: another node's index has them.
+    pub fn keep_streams(&mut self, keep: impl Fn(StreamId) -> bool) {
+        self.streams.retain(|stream| keep(stream.id));
+        self.covers.1.retain(|cover| keep(cover.stream));
+    }
 }
 
 /// A stream of a new pack.
@@ -170,6 +181,24 @@ impl DayIndex {
         })
     }
 
+    /// Notes more pushes that a pack covers, at the moment `now`.
+    pub fn add_covers(
+        &self,
+        tenant: &str,
+        pack: PackId,
+        now: i64,
+        covers: &[Cover],
+    ) -> Result<(), IndexError> {
+        self.env.write(|tables, txn| {
+            covers.iter().try_for_each(|cover| covers::put(tables.covers, txn, pack, (tenant, now), cover))
+        })
+    }
+
+    /// Forgets which pushes were covered by packs that were indexed before a moment. Returns how many notes there were.
+    pub fn forget_covers(&self, before: i64) -> Result<usize, IndexError> {
+        self.env.write(|tables, txn| covers::forget(tables.covers, txn, before))
+    }
+
     /// Forgets the flush marks of logs that have no segment left. Returns how many there were.
     pub fn keep_marks_of(&self, logs: &[WalId]) -> Result<usize, IndexError> {
         self.env.write(|tables, txn| flushed::keep_only(tables.flushed, txn, logs))
@@ -274,5 +303,7 @@ fn add(tables: &Tables, txn: &mut RwTxn<'_>, pack: &NewPack, arrival: u64) -> Re
         record.state = record.state.max(known.state); // What was shipped stays shipped.
     }
     packs::put(tables.packs, txn, pack.id, &record)?;
+    let (now, covers) = &pack.covers;
+    covers.iter().try_for_each(|cover| covers::put(tables.covers, txn, pack.id, (tenant, *now), cover))?;
     pack.marks.iter().try_for_each(|mark| flushed::raise(tables.flushed, txn, tenant, mark))
 }

@@ -30,10 +30,11 @@ pub(super) struct Tables {
     pub(super) packs: Table,
     pub(super) contents: Table,
     pub(super) flushed: Table,
+    pub(super) covers: Table,
 }
 
 /// Names on disk, and whether a key has many values, all of one length.
-const TABLES: [(&str, bool); 7] = [
+const TABLES: [(&str, bool); 8] = [
     ("meta", false),
     ("streams", false),
     ("postings", true),
@@ -41,6 +42,7 @@ const TABLES: [(&str, bool); 7] = [
     ("packs", false),
     ("contents", true),
     ("flushed", false),
+    ("covers", false),
 ];
 
 /// An environment that can be closed under its users: they then get [`IndexError::Closed`].
@@ -141,8 +143,8 @@ fn create_tables(env: &heed::Env<WithoutTls>) -> Result<Tables, IndexError> {
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(tables))
     })?;
     let CommitOrAbort::Commit(tables) = created else { unreachable!("the closure above always commits") };
-    let [meta, streams, postings, chunks, packs, contents, flushed] = tables;
-    Ok(Tables { meta, streams, postings, chunks, packs, contents, flushed })
+    let [meta, streams, postings, chunks, packs, contents, flushed, covers] = tables;
+    Ok(Tables { meta, streams, postings, chunks, packs, contents, flushed, covers })
 }
 
 fn page_bytes() -> usize {

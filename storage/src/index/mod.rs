@@ -13,6 +13,7 @@
 //! packs    | pack                                  | PackRecord
 //! contents | pack                                  | stream, first time, no: many
 //! flushed  | wal id, tenant, stream                | mark: sequence, entries
+//! covers   | pack, stream                          | when, tenant, set of pushes
 //! ```
 //!
 //! `keys` says how keys are laid out, `codec` how values are. A read runs in a closure, on one snapshot of one
@@ -21,6 +22,7 @@
 mod calendar;
 mod chunks;
 mod codec;
+mod covers;
 mod day;
 mod days;
 mod env;
@@ -41,6 +43,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::calendar::{Day, NotADay};
 pub use self::chunks::{BlockRecord, ChunkRecord, Extent};
+pub use self::covers::{Cover, KnownCover};
 pub use self::day::{DayIndex, NewPack, NewStream};
 pub use self::days::{Index, IndexOptions, Rebuilt, SetAside};
 pub use self::flushed::FlushMark;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use heed::RoTxn;
 
 use super::chunks::{self, ChunkRecord};
+use super::covers::{self, KnownCover};
 use super::env::Tables;
 use super::matcher::{Matcher, all_match, candidates};
 use super::packs::{self, PackId, PackRecord};
@@ -127,6 +128,13 @@ impl Snapshot<'_> {
     /// How far into a log a stream is in packs; before every record if no flush has covered any.
     pub fn flushed(&self, wal_id: WalId, tenant: &str, stream: StreamId) -> Result<Mark, IndexError> {
         flushed::get(self.tables.flushed, self.txn, wal_id, tenant, stream)
+    }
+
+    /// Which pushes are known to be covered, by one pack or by all.
+    pub fn covers(&self, pack: Option<PackId>) -> Result<Vec<KnownCover>, IndexError> {
+        let mut all = Vec::new();
+        covers::each(self.tables.covers, self.txn, pack, |cover| all.push(cover))?;
+        Ok(all)
     }
 
     /// How many streams the day has, of all tenants.

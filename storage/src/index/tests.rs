@@ -71,7 +71,13 @@ fn pack(id: u128, tenant: &str, streams: &[Labels], first: i64, last: i64) -> Ne
         last_ts: at(last),
         arrival: 0,
     };
-    NewPack { id: PackId(id), record, streams: (0..).zip(streams).map(stream).collect(), marks: Vec::new() }
+    NewPack {
+        id: PackId(id),
+        record,
+        streams: (0..).zip(streams).map(stream).collect(),
+        marks: Vec::new(),
+        covers: (0, Vec::new()),
+    }
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {

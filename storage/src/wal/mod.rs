@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use crate::durable;
 
 pub use self::record::MAX_RECORD_BYTES;
-pub use self::replay::{Damage, MAX_DAMAGES, Record, Replayed, replay};
+pub use self::replay::{Damage, MAX_DAMAGES, Record, Replayed, replay, scan};
 pub use self::segment::{SegmentNumber, SegmentRef};
 pub use self::writer::{Appended, Options, Reclaimed, Writer};
 

@@ -105,6 +105,30 @@ pub fn replay<E: From<WalError>>(
     Ok(replayed)
 }
 
+/// Gives the records of a log that is in use to `on_record`, oldest segment first, until that returns false. Reads
+/// only: of a segment that is damaged or being written, what stands before the damage or the end; a segment that
+/// is deleted meanwhile is passed over. The segments of the records are not held.
+///
+/// # Errors
+/// A file that cannot be read, or one that a newer release wrote.
+pub fn scan(dir: &Path, mut on_record: impl FnMut(Record<'_>) -> bool) -> Result<(), WalError> {
+    let mut payload = Vec::new();
+    for number in segment::list(dir)? {
+        let mut reader = match SegmentReader::open(dir, number) {
+            Err(WalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        let guard = SegmentRef::new(number);
+        while let Some(Found { damage: None, record: Some(header) }) = reader.next(&mut payload)? {
+            let Header { kind, sequence, wal_id, .. } = header;
+            if !on_record(Record { wal_id, sequence, kind, payload: &payload, segment: &guard }) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Replayed {
     fn note(&mut self, damage: Damage) {
         let Damage { segment, offset, bytes, torn } = damage;
