@@ -7,6 +7,7 @@ use grapevine_storage::chunk_store::{BackoffPolicy, ChunkStore, S3Options, Store
 use grapevine_storage::index::{Index, IndexOptions};
 use grapevine_storage::pack::Level;
 
+use crate::cluster::Cluster;
 use crate::config::server::ChunkStore as StoreConfig;
 use crate::config::{Config, ConfigError};
 use crate::deletes::Deletes;
@@ -36,6 +37,8 @@ pub struct Node {
     pub limits: Arc<TenantLimits>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// Its place in a cluster; none for a node that stands alone.
+    pub cluster: Option<Arc<Cluster>>,
     /// Its index.
     pub index: Arc<Index>,
     /// Where its packs go.
@@ -62,6 +65,8 @@ impl Node {
     pub async fn open(env: Env, config: Config, store: ChunkStore) -> anyhow::Result<(Arc<Self>, Loops)> {
         let metrics = Metrics::new();
         let limits = Arc::new(config.tenant_limits());
+        // First, for what is wrong with it is better told before a long log is replayed than after.
+        let cluster = Cluster::open(&env, &config).await?;
         let root = env.data_dir.join("index");
         let index = env.exec.run(Lane::Disk, move || Index::open(&root, IndexOptions::default())).await?;
         let index = Arc::new(index);
@@ -123,6 +128,7 @@ impl Node {
             config,
             limits,
             metrics,
+            cluster,
             index,
             store,
             ingester,
@@ -131,6 +137,9 @@ impl Node {
             querier,
             disk,
         };
+        if let Some(cluster) = &node.cluster {
+            cluster.start();
+        }
         Ok((Arc::new(node), loops))
     }
 }

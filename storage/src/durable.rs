@@ -1,12 +1,16 @@
-//! Folders that survive a power loss. A file system keeps a new name only once the folder that holds it has
-//! been synced, whatever was synced inside.
+//! Folders and small files that survive a power loss. A file system keeps a new name only once the folder that holds
+//! it has been synced, whatever was synced inside.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Creates a folder and those above it that are missing, and makes every new name durable.
-pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the file system.
+pub fn create_dir_all(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -22,13 +26,44 @@ pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
 }
 
 /// Makes what was created in, renamed within or removed from a folder durable.
-pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the file system.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Writes a small file whole, readable by its owner alone: under a temporary name, synced and renamed, so that a crash
+/// leaves the old file or the new one.
+///
+/// # Errors
+/// Those of the file system; then the file is as it was.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    path.parent().map_or(Ok(()), sync_dir)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::create_dir_all;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{create_dir_all, replace};
+
+    #[test]
+    fn a_replaced_file_is_whole_and_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.json");
+        replace(&path, b"long before").unwrap();
+        replace(&path, b"after").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"after");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        replace(&dir.path().join("none/file.json"), b"").unwrap_err();
+    }
 
     #[test]
     fn folders_are_created_once_and_files_in_the_way_are_refused() {

@@ -3,7 +3,7 @@
 
 pub mod atom;
 pub mod chunk_store;
-mod durable;
+pub mod durable;
 pub mod entry;
 pub mod head;
 pub mod index;

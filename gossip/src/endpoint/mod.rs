@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{Connection, Incoming, VarInt};
+use quinn::{Connection, ConnectionError, Incoming, VarInt};
 use rustls::time_provider::TimeProvider;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -203,8 +203,13 @@ impl Peers {
 
     /// Closes all connections and waits until peers can know.
     pub async fn close(&self) {
-        self.shared.endpoint.close(GOING_AWAY, b"going away");
+        self.hang_up();
         self.shared.endpoint.wait_idle().await;
+    }
+
+    /// Closes all connections without waiting; the socket is given back once peers can know.
+    pub fn hang_up(&self) {
+        self.shared.endpoint.close(GOING_AWAY, b"going away");
     }
 }
 
@@ -290,7 +295,7 @@ impl Shared {
         };
         let connecting = connecting.map_err(|error| error.to_string())?;
         match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-            Ok(outcome) => outcome.map_err(|error| error.to_string()),
+            Ok(outcome) => outcome.map_err(|error| failure(&error)),
             Err(_) => Err(format!("no answer within {HANDSHAKE_TIMEOUT:?}")),
         }
     }
@@ -347,6 +352,20 @@ impl Shared {
             self.counters.count(Event::GossipDropped);
         }
     }
+}
+
+/// Why there is no connection, in words.
+fn failure(error: &ConnectionError) -> String {
+    // Codes 0x100 to 0x1ff are alerts of TLS (RFC 9001, section 4.8), raised here or by the peer.
+    let code = match error {
+        ConnectionError::TransportError(error) => u64::from(error.code),
+        ConnectionError::ConnectionClosed(close) => u64::from(close.error_code),
+        _ => 0,
+    };
+    if (0x100..0x200).contains(&code) {
+        return format!("it belongs to another cluster, or a certificate is not valid now ({error})");
+    }
+    error.to_string()
 }
 
 async fn close_later(connection: Connection) {

@@ -20,13 +20,17 @@ const HOST_BYTES_MAX: usize = 253;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClusterKey([u8; 32]);
 
-/// What a joining node needs: the cluster's key and the address of any member, written `TOKEN@host:port`.
+/// Most addresses of members in a join token: enough for every node of a small cluster.
+const SEEDS_MAX: usize = 64;
+
+/// What a joining node needs: the cluster's key and the addresses of some members, written `TOKEN@host:port` or
+/// `TOKEN@host:port,host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinToken {
     /// The cluster's key.
     pub key: ClusterKey,
-    /// `host:port` of a member, to be resolved by whoever connects.
-    pub seed: String,
+    /// `host:port` of each of these members, to be resolved by whoever connects; at least one.
+    pub seeds: Vec<String>,
 }
 
 /// A text that is no token. The text itself is a secret and not repeated.
@@ -39,7 +43,7 @@ pub enum InvalidToken {
     #[error("this join token is damaged: copy it again, whole, as printed by `grapevine cluster init`")]
     Damaged,
     /// The part behind the `@` is missing or is no address.
-    #[error("this join token names no member: write it as `TOKEN@host:port`")]
+    #[error("this join token names no member: write it as `TOKEN@host:port` or `TOKEN@host:port,host:port`")]
     Seed,
 }
 
@@ -115,21 +119,25 @@ impl FromStr for JoinToken {
     type Err = InvalidToken;
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
-        let (key, seed) = text.trim().split_once('@').ok_or(InvalidToken::Seed)?;
+        let (key, seeds) = text.trim().split_once('@').ok_or(InvalidToken::Seed)?;
         let key = key.parse()?;
-        let (host, port) = seed.rsplit_once(':').ok_or(InvalidToken::Seed)?;
-        let usable = !host.is_empty() && host.len() <= HOST_BYTES_MAX && !host.contains(char::is_whitespace);
-        match port.parse::<u16>() {
-            Ok(port) if port != 0 && usable => Ok(Self { key, seed: seed.to_owned() }),
-            _ => Err(InvalidToken::Seed),
-        }
+        let seeds: Vec<String> = seeds.split(',').map(|seed| seed.trim().to_owned()).collect();
+        let usable = seeds.len() <= SEEDS_MAX && seeds.iter().all(|seed| is_address(seed));
+        if usable { Ok(Self { key, seeds }) } else { Err(InvalidToken::Seed) }
     }
+}
+
+/// Whether a text is `host:port`, as far as can be told without asking anybody.
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let host_is_one = !host.is_empty() && host.len() <= HOST_BYTES_MAX && !host.contains(char::is_whitespace);
+    host_is_one && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 impl JoinToken {
     /// Writes the token down. The text is as secret as the key.
     pub fn expose(&self) -> String {
-        format!("{}@{}", self.key.expose(), self.seed)
+        format!("{}@{}", self.key.expose(), self.seeds.join(","))
     }
 }
 
@@ -155,6 +163,10 @@ mod tests {
         let key = ClusterKey::from_bytes([7; 32]).expose();
         check(&format!("{key}@node-1.site:7946"), Ok(()));
         check(&format!("  {key}@[::1]:7946\n"), Ok(()));
+        check(&format!("{key}@a:1, b:2,[::1]:3"), Ok(()));
+        check(&format!("{key}@a:1,b"), Err(InvalidToken::Seed));
+        check(&format!("{key}@a:1,"), Err(InvalidToken::Seed));
+        check(&format!("{key}@{}", ["a:1"; 65].join(",")), Err(InvalidToken::Seed));
         check(&key, Err(InvalidToken::Seed));
         check(&format!("{key}@host"), Err(InvalidToken::Seed));
         check(&format!("{key}@host:0"), Err(InvalidToken::Seed));
@@ -182,6 +194,13 @@ mod tests {
             let _ = text.parse::<JoinToken>();
             let _ = format!("gv1-{text}@h:1").parse::<JoinToken>();
         }
+    }
+
+    #[test]
+    fn every_address_of_a_token_is_kept() {
+        let text = format!("{}@a:1,[::1]:2", ClusterKey::from_bytes([7; 32]).expose());
+        let token: JoinToken = text.parse().unwrap();
+        assert_eq!((token.seeds.len(), token.expose()), (2, text));
     }
 
     #[test]

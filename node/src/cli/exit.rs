@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::cluster::home::HomeError;
+
 /// Shown at the end of `--help` and in the man page.
 pub const HELP: &str = "\
 Exit codes:
@@ -61,5 +63,16 @@ impl std::error::Error for ExitError {}
 
 /// The code an error asks for.
 pub fn of(error: &anyhow::Error) -> Exit {
-    error.chain().find_map(|cause| cause.downcast_ref::<ExitError>()).map_or(Exit::Failed, |e| e.exit)
+    let of_cause = |cause: &(dyn std::error::Error + 'static)| {
+        let exit = cause.downcast_ref::<ExitError>().map(|error| error.exit);
+        exit.or_else(|| cause.downcast_ref::<HomeError>().map(of_home))
+    };
+    error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
+}
+
+fn of_home(error: &HomeError) -> Exit {
+    match error {
+        HomeError::OtherCluster { .. } | HomeError::OtherName { .. } | HomeError::Founded(_) => Exit::Usage,
+        HomeError::Damaged { .. } | HomeError::Io { .. } | HomeError::Key(_) => Exit::Failed,
+    }
 }

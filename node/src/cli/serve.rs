@@ -163,6 +163,9 @@ pub async fn serve(
         }
         Err(_) => tracing::warn!("packing took too long and was left; the log keeps everything"),
     }
+    if let Some(cluster) = &node.cluster {
+        cluster.stop().await;
+    }
     working.abort();
     keeping.abort();
     Ok(())

@@ -4,6 +4,7 @@
 //! the three sources cannot differ in what they accept. An unknown key is an error that names the nearest one.
 //! The rest of the node receives [`Config`], in which nothing is optional any more.
 
+pub mod cluster;
 pub(crate) mod keys;
 pub mod reference;
 pub mod server;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use self::cluster::{Cluster, ClusterWritten};
 use self::keys::Table as KeyTable;
 use self::server::{
     ChunkStore, Disk, DiskWritten, Head, HeadWritten, Log, LogWritten, S3, S3Written, Server, ServerWritten,
@@ -33,7 +35,7 @@ const OTHER_VARIABLES: [&str; 5] =
     ["GRAPEVINE_CONFIG", "GRAPEVINE_ADDR", "GRAPEVINE_ORG_ID", "GRAPEVINE_TOOLS", "GRAPEVINE_TEST_S3"];
 
 /// Keys whose text is never read as TOML.
-const SECRETS: [&str; 3] = ["s3.access_key_id", "s3.secret_access_key", "s3.session_token"];
+const SECRETS: [&str; 4] = ["cluster.join", "s3.access_key_id", "s3.secret_access_key", "s3.session_token"];
 
 /// Bytes of a configuration file.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -47,6 +49,8 @@ pub struct Config {
     /// The node itself.
     #[serde(flatten)]
     pub server: Server,
+    /// The cluster.
+    pub cluster: Cluster,
     /// Access to S3.
     pub s3: S3,
     /// The write-ahead log.
@@ -76,6 +80,7 @@ pub struct Tenant {
 struct Written {
     #[serde(flatten)]
     server: ServerWritten,
+    cluster: ClusterWritten,
     s3: S3Written,
     wal: WalWritten,
     head: HeadWritten,
@@ -126,6 +131,7 @@ fn hint(nearest: &Option<String>) -> String {
 pub fn tables() -> Vec<KeyTable> {
     vec![
         Server::table(),
+        Cluster::table(),
         S3::table(),
         Wal::table(),
         Head::table(),
@@ -185,6 +191,7 @@ impl Config {
         let tenants = written.tenants.into_iter();
         let config = Config {
             server,
+            cluster: written.cluster.over(&Cluster::default()),
             s3: written.s3.over(&S3::default()),
             wal: written.wal.over(&Wal::default()),
             head: written.head.over(&Head::default()),
@@ -203,6 +210,7 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         let value = |text: String| Err(ConfigError::Value(text));
         self.chunk_store()?;
+        self.cluster.meant()?;
         let listen = &self.server.http_listen;
         if listen.parse::<std::net::SocketAddr>().is_err() {
             return value(format!(

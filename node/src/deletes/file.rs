@@ -1,11 +1,11 @@
-//! The file that delete requests are kept in: JSON with a version, written whole under a temporary name, synced and
-//! renamed, so that a crash leaves the old one or the new one.
+//! The file that delete requests are kept in: JSON with a version, replaced whole.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::Context;
+use grapevine_storage::durable;
 use serde::{Deserialize, Serialize};
 
 use super::DeleteRequest;
@@ -48,16 +48,8 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<DeleteRequest>> {
 /// # Errors
 /// Those of the file system; then the file is as it was.
 pub fn write(path: &Path, requests: &[DeleteRequest]) -> anyhow::Result<()> {
-    let temporary = path.with_extension("tmp");
     let text = serde_json::to_vec(&Written { version: VERSION, requests: requests.to_vec() })?;
-    let steps = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-    };
-    steps().with_context(|| format!("write `{}`", path.display()))
+    durable::replace(path, &text).with_context(|| format!("write `{}`", path.display()))
 }
 
 #[cfg(test)]

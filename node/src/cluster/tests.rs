@@ -1,0 +1,146 @@
+//! Members over real sockets, in one process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_gossip::identity::ClusterKey;
+use grapevine_gossip::membership::{State, View};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::{Cluster, advertised, home};
+use crate::config::Config;
+use crate::env::{Env, SystemNet};
+
+/// A folder and what is set for the node in it.
+struct Place {
+    dir: TempDir,
+    flags: Vec<(String, String)>,
+}
+
+impl Place {
+    fn new(flags: &[(&str, &str)]) -> Self {
+        let flags = flags.iter().map(|(key, value)| (format!("cluster.{key}"), (*value).to_owned()));
+        Place { dir: tempfile::tempdir().unwrap(), flags: flags.collect() }
+    }
+
+    /// The first node of a cluster, on a port that is kept for later lives.
+    fn founder() -> Self {
+        let place = Place::new(&[("peer_listen", "127.0.0.1:0")]);
+        home::found(place.dir.path()).unwrap();
+        place
+    }
+
+    fn joining(token: &str) -> Self {
+        Place::new(&[("peer_listen", "127.0.0.1:0"), ("join", token)])
+    }
+
+    async fn open(&self) -> anyhow::Result<Option<Arc<Cluster>>> {
+        let config = Config::load("", [], self.flags.clone()).unwrap();
+        Cluster::open(&Env::system(self.dir.path().to_owned()), &config).await
+    }
+
+    async fn start(&self) -> Arc<Cluster> {
+        let cluster = self.open().await.unwrap().unwrap();
+        cluster.start();
+        cluster
+    }
+
+    fn token(&self, at: SocketAddr) -> String {
+        format!("{}@{at}", home::key(self.dir.path()).unwrap().unwrap().expose())
+    }
+}
+
+async fn sees(cluster: &Cluster, what: &str, condition: impl Fn(&View) -> bool) -> Arc<View> {
+    let mut views = cluster.watch();
+    let seen = timeout(Duration::from_secs(60), views.wait_for(|view| condition(view))).await;
+    let view = seen.unwrap_or_else(|_| panic!("{} did not see {what}: {:?}", cluster.me(), cluster.view()));
+    Arc::clone(&view.unwrap())
+}
+
+fn active(view: &View, count: usize) -> bool {
+    view.peers().values().filter(|peer| peer.live && peer.profile.state == State::Active).count() == count
+        && view.ring().members().len() == count
+}
+
+#[tokio::test]
+async fn a_node_without_a_key_stands_alone() {
+    assert!(Place::new(&[]).open().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn members_find_each_other_and_come_back_with_their_tokens() {
+    let (a, port) = (Place::founder(), "peer_listen");
+    let first = a.start().await;
+    sees(&first, "itself active", |view| active(view, 1)).await;
+    assert_eq!(first.waiting(), None);
+    let b = Place::joining(&a.token(first.address()));
+    let second = b.start().await;
+    for node in [&first, &second] {
+        sees(node, "both active", |view| active(view, 2)).await;
+    }
+    let (ring, names) = (first.view().ring().hash(), [first.me().clone(), second.me().clone()]);
+    // Both go away and come back on their addresses, without a token, in the other order.
+    let addresses = [first.address(), second.address()];
+    for node in [first, second] {
+        node.stop().await;
+    }
+    let again = |place: &Place, address: SocketAddr| Place {
+        flags: vec![(format!("cluster.{port}"), address.to_string())],
+        dir: TempDir::with_prefix_in("x", place.dir.path()).unwrap(),
+    };
+    let mut places = [again(&a, addresses[0]), again(&b, addresses[1])];
+    for (place, kept) in places.iter_mut().zip([a, b]) {
+        place.dir = kept.dir;
+    }
+    let [a, b] = places;
+    let (second, first) = (b.start().await, a.start().await);
+    assert_eq!([first.me(), second.me()], [&names[0], &names[1]]);
+    for node in [&first, &second] {
+        let view = sees(node, "both active again", |view| active(view, 2)).await;
+        assert_eq!(view.ring().hash(), ring);
+    }
+}
+
+#[tokio::test]
+async fn a_joiner_that_reaches_nobody_takes_no_tokens_and_says_why() {
+    let stranger = Place::founder();
+    let other = stranger.start().await;
+    let key = ClusterKey::from_bytes([9; 32]).expose();
+    let joiner = Place::joining(&format!("{key}@{}", other.address())).start().await;
+    let told = async {
+        while !joiner.waiting().is_some_and(|text| text.contains("it belongs to another cluster")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), told).await.expect("it says why");
+    assert!(joiner.view().peers().is_empty());
+}
+
+#[tokio::test]
+async fn a_dropped_cluster_gives_its_port_back() {
+    let mut place = Place::founder();
+    let address = place.start().await.address();
+    place.flags = vec![("cluster.peer_listen".to_owned(), address.to_string())];
+    let freed = async {
+        while place.open().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), freed).await.expect("the port is free again");
+}
+
+#[test]
+fn the_advertised_address_is_the_operators_the_sockets_or_that_on_the_way() {
+    let check = |listen: &str, advertise: &str, seed: &str, expected: &str| {
+        let flags = [("peer_listen", listen), ("advertise", advertise)];
+        let flags = flags.map(|(key, value)| (format!("cluster.{key}"), value.to_owned()));
+        let meant = Config::load("", [], flags).unwrap().cluster.meant().unwrap();
+        let found = advertised(&SystemNet, &meant, &[seed.parse().unwrap()]).unwrap();
+        assert_eq!(found.to_string(), expected);
+    };
+    check("0.0.0.0:1", "10.1.2.3", "127.0.0.1:9", "10.1.2.3");
+    check("127.0.0.2:1", "", "127.0.0.1:9", "127.0.0.2");
+    check("0.0.0.0:1", "", "127.0.0.1:9", "127.0.0.1");
+}
