@@ -10,7 +10,7 @@
 //!
 //! A block's life: [`text`] gathers entries, [`seal`] compresses them, [`mod@settle`] puts blocks that overlap in time
 //! in order, [`writer`] writes packs, [`reader`] and [`sealed`] read them, [`mod@merge`] makes large ones of small ones,
-//! [`mod@verify`] checks all of one, and [`salvage`] saves what it can of a damaged one.
+//! [`mod@sift`] takes entries out of one, [`mod@verify`] checks all of one, and [`salvage`] saves what it can of a damaged one.
 
 pub mod area;
 pub mod block;
@@ -30,6 +30,7 @@ pub mod salvage;
 pub mod seal;
 pub mod sealed;
 pub mod settle;
+pub mod sift;
 pub mod text;
 mod timestamps;
 pub mod verify;
@@ -46,6 +47,7 @@ pub use reader::{PackReader, ReadAt};
 pub use seal::{ChunkBuilder, Level, SealedChunk, Sealer};
 pub use sealed::{BlockReader, SealedBlock, TextBuffer};
 pub use settle::settle;
+pub use sift::{Fate, Sieve, holds_any, sift};
 pub use text::{Append, BlockText, Lines};
 pub use verify::verify;
 pub use writer::{PackSummary, PackWriter};

@@ -11,8 +11,8 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, 
 
 use super::salvage::{Member, Salvage};
 use super::{
-    Append, BlockReader, BlockText, ChunkBuilder, Level, PackReader, PackSummary, PackWriter, SealedChunk,
-    Sealer, merge, settle,
+    Append, BlockReader, BlockText, ChunkBuilder, ChunkEntry, Fate, Filter, Level, PackReader, PackSummary,
+    PackWriter, SealedChunk, Sealer, Sieve, StreamEntry, holds_any, merge, settle, sift,
 };
 use crate::entry::{Digest, EntryRef};
 use crate::stream::{Labels, StreamId};
@@ -135,6 +135,31 @@ fn entry() -> impl Strategy<Value = Entry> {
     })
 }
 
+/// Takes every so-manieth moment out of one stream, and all of another.
+struct EveryNth {
+    modulus: i64,
+    stream: StreamId,
+    gone: StreamId,
+}
+
+impl Sieve for EveryNth {
+    fn stream(&mut self, stream: &StreamEntry) -> Fate {
+        match stream.id {
+            id if id == self.gone => Fate::Goes,
+            id if id == self.stream => Fate::Sifted,
+            _ => Fate::Stays,
+        }
+    }
+
+    fn chunk(&mut self, _: &ChunkEntry, _: Option<&Filter>) -> bool {
+        true
+    }
+
+    fn entry(&mut self, entry: &EntryRef<'_>) -> bool {
+        entry.timestamp % self.modulus == 0
+    }
+}
+
 proptest! {
     #[test]
     fn any_entries_come_out_sorted_and_once(streams in vec(vec(entry(), 0..60), 0..4), per_block in 1_usize..30) {
@@ -169,6 +194,26 @@ proptest! {
         let (_, rest) = merge(&readers, |id| id != left_out, Vec::new(), &mut sealer).unwrap();
         expected.remove(&left_out);
         prop_assert_eq!(read_all(&rest.into()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_sifted_pack_holds_all_but_what_goes(
+        streams in vec(vec(entry(), 0..60), 1..4), per_block in 1_usize..30, modulus in 1..5_i64, sifted in 0..4_usize,
+    ) {
+        let (pack, _) = pack_of(&streams, per_block);
+        let pack = PackReader::open(pack).unwrap();
+        let mut sieve = EveryNth { modulus, stream: labels(sifted).0, gone: labels(3).0 };
+        let mut expected = expected(&streams);
+        expected.remove(&sieve.gone);
+        let before = expected.clone();
+        if let Some(entries) = expected.get_mut(&sieve.stream) {
+            entries.retain(|entry| entry.timestamp % modulus != 0);
+        }
+        expected.retain(|_, entries| !entries.is_empty());
+        prop_assert_eq!(holds_any(&pack, &mut sieve).unwrap(), before != expected);
+        let (summary, output) = sift(&pack, &mut sieve, Vec::new(), &mut Sealer::new(Level::default())).unwrap();
+        prop_assert_eq!(summary.directory.streams.is_empty(), expected.is_empty());
+        prop_assert_eq!(read_all(&output.into()).unwrap(), expected);
     }
 
     #[test]

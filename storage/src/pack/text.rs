@@ -187,6 +187,17 @@ impl BlockText {
         Some((settled, order.iter().map(|n| hashes[*n as usize]).collect()))
     }
 
+    /// A copy without the entries that go.
+    pub(crate) fn without(&self, mut goes: impl FnMut(&EntryRef<'_>) -> bool) -> BlockText {
+        let mut left = BlockText::default();
+        self.for_each(|entry| {
+            if !goes(&entry) {
+                left.push(&entry);
+            }
+        });
+        left
+    }
+
     pub(crate) fn hashes(&self, out: &mut Vec<EntryHash>) {
         out.clear();
         self.for_each(|entry| out.push(entry.hash()));
