@@ -112,6 +112,9 @@ table! {
         retention_stream: Vec<RetentionStream> = Vec::new(),
         /// What a delete request does: `disabled`, `filter-only` or `filter-and-delete`.
         deletion_mode: DeletionMode = DeletionMode::FilterAndDelete,
+        /// How long a delete request can be taken back; after that its lines are removed from disk. Queries hide
+        /// them from the start.
+        delete_request_cancel_period: Period = Period::hours(24),
     }
 }
 

@@ -149,6 +149,10 @@ metrics! {
     days_dropped: Counter = Counter::default(), "grapevine_days_dropped";
     /// Packs that took part in a merge or a rewrite.
     packs_merged: Counter = Counter::default(), "grapevine_packs_merged";
+    /// Packs written anew without lines that were to be deleted.
+    packs_erased: Counter = Counter::default(), "grapevine_packs_erased";
+    /// Delete requests carried out.
+    deletes_processed: Counter = Counter::default(), "loki_compactor_delete_requests_processed";
     /// Objects in the chunk store that no index knows and that cannot be read as packs.
     orphans: Gauge = Gauge::default(), "grapevine_chunk_store_orphans";
     /// Tasks and work that panicked.

@@ -21,7 +21,9 @@ const SECOND: i64 = 1_000_000_000;
 impl From<DeleteError> for ApiError {
     fn from(error: DeleteError) -> Self {
         let status = match &error {
-            DeleteError::Query(_) | DeleteError::Processed | DeleteError::TooLate => StatusCode::BAD_REQUEST,
+            DeleteError::Query(_) | DeleteError::Processed | DeleteError::TooLate(_) => {
+                StatusCode::BAD_REQUEST
+            }
             DeleteError::Unknown => StatusCode::NOT_FOUND,
             DeleteError::TooMany => StatusCode::TOO_MANY_REQUESTS,
             DeleteError::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -102,20 +104,22 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let requests = node.deletes.list(&tenant(&node, &tenants)?);
-    let body: Vec<Value> = requests.iter().map(shown).collect();
+    let body: Vec<Value> = requests.iter().map(|request| shown(&node, request)).collect();
     Ok(respond(&node.env.exec, &headers, &body).await)
 }
 
-fn shown(request: &DeleteRequest) -> Value {
+fn shown(node: &Node, request: &DeleteRequest) -> Value {
+    let status = match (request.status, node.deletes.progress(request)) {
+        (Status::Processed, _) => "processed".to_owned(),
+        (Status::Received, 0) => "received".to_owned(),
+        (Status::Received, percent) => format!("{percent}% Complete"),
+    };
     json!({
         "request_id": request.id,
         "start_time": seconds(request.start),
         "end_time": seconds(request.end),
         "query": request.query,
-        "status": match request.status {
-            Status::Received => "received",
-            Status::Processed => "processed",
-        },
+        "status": status,
         "created_at": seconds(request.created_at),
         "user_id": request.tenant,
     })

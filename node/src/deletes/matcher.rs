@@ -1,11 +1,18 @@
-//! A delete request, compiled: which lines are to go.
+//! A delete request, compiled: which lines are to go, from an answer and from a pack.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use grapevine_logql::parse::parse_log;
 use grapevine_logql::pipeline::{Options, Pipeline, StreamPipeline, Wanted};
+use grapevine_storage::entry::EntryRef;
 use grapevine_storage::index::Matcher;
-use grapevine_storage::stream::Labels;
+use grapevine_storage::pack::{ChunkEntry, Fate, Filter, Sieve, StreamEntry};
+use grapevine_storage::scan::LineFilter;
+use grapevine_storage::stream::{Labels, StreamId};
 
 use super::DeleteRequest;
+use crate::querier::pushdown;
 use crate::querier::scan::StoredLine;
 use crate::querier::select::{compile, matches};
 
@@ -14,6 +21,8 @@ use crate::querier::select::{compile, matches};
 pub struct Deletion {
     selector: Vec<Matcher>,
     stages: Pipeline,
+    /// What every line that is to go passes.
+    filter: LineFilter,
     first: i64,
     last: i64,
 }
@@ -35,7 +44,8 @@ impl Deletion {
         let stages =
             Pipeline::compile(&log.stages, &Wanted::Only([].into())).map_err(|error| error.to_string())?;
         let selector = compile(&log.selector).map_err(|error| error.to_string())?;
-        Ok(Deletion { selector, stages, first: request.start, last: request.end })
+        let filter = pushdown::of_stages(&log.stages).map_err(|error| error.to_string())?.filter;
+        Ok(Deletion { selector, stages, filter, first: request.start, last: request.end })
     }
 
     /// Whether any of a stretch of time, both ends inclusive, can be affected.
@@ -48,9 +58,15 @@ impl Deletion {
         matches(&self.selector, labels)
     }
 
-    /// Starts on a stream.
-    pub fn stream<'d>(&'d self, labels: &[(&str, &str)], options: Options) -> StreamDeletion<'d> {
+    /// Starts on a stream. A request may name a level whether or not queries show levels.
+    pub fn stream<'d>(&'d self, labels: &[(&str, &str)]) -> StreamDeletion<'d> {
+        let options = Options { detected_level: true, now: 0 };
         StreamDeletion { deletion: self, stages: self.stages.stream(labels, options) }
+    }
+
+    fn may_cover(&self, chunk: &ChunkEntry, filter: Option<&Filter>) -> bool {
+        self.overlaps(chunk.first(), chunk.last())
+            && filter.is_none_or(|filter| self.filter.may_match(filter))
     }
 }
 
@@ -59,5 +75,46 @@ impl StreamDeletion<'_> {
     pub fn covers(&mut self, line: &StoredLine<'_>) -> bool {
         (self.deletion.first..=self.deletion.last).contains(&line.timestamp)
             && self.stages.process(line.timestamp, line.line, line.metadata).is_some()
+    }
+}
+
+/// Takes what several requests name out of a pack, and with it the streams that are past their retention.
+#[derive(Debug)]
+pub struct Eraser<'d> {
+    deletions: &'d [Arc<Deletion>],
+    /// The streams of the pack that the index still shows.
+    live: &'d BTreeSet<StreamId>,
+    /// The deletions that are about the stream at hand, and whether they are about the chunk at hand.
+    of_stream: Vec<(StreamDeletion<'d>, bool)>,
+}
+
+impl<'d> Eraser<'d> {
+    /// On a pack of which these streams are still to be found.
+    pub fn new(deletions: &'d [Arc<Deletion>], live: &'d BTreeSet<StreamId>) -> Self {
+        Eraser { deletions, live, of_stream: Vec::new() }
+    }
+}
+
+impl Sieve for Eraser<'_> {
+    fn stream(&mut self, stream: &StreamEntry) -> Fate {
+        if !self.live.contains(&stream.id) {
+            return Fate::Goes;
+        }
+        let labels: Vec<(&str, &str)> = stream.labels.iter().collect();
+        let own = self.deletions.iter().filter(|deletion| deletion.selects(&stream.labels));
+        self.of_stream = own.map(|deletion| (deletion.stream(&labels), false)).collect();
+        if self.of_stream.is_empty() { Fate::Stays } else { Fate::Sifted }
+    }
+
+    fn chunk(&mut self, chunk: &ChunkEntry, filter: Option<&Filter>) -> bool {
+        for (deletion, applies) in &mut self.of_stream {
+            *applies = deletion.deletion.may_cover(chunk, filter);
+        }
+        self.of_stream.iter().any(|(_, applies)| *applies)
+    }
+
+    fn entry(&mut self, entry: &EntryRef<'_>) -> bool {
+        let line = StoredLine { timestamp: entry.timestamp, line: entry.line, metadata: entry.metadata };
+        self.of_stream.iter_mut().any(|(deletion, applies)| *applies && deletion.covers(&line))
     }
 }

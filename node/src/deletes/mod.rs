@@ -1,13 +1,15 @@
-//! Requests to delete lines: kept durably, obeyed by every query from the moment they are made.
+//! Requests to delete lines: kept durably, obeyed by every query from the moment they are made, and carried out by
+//! housekeeping once they can no longer be taken back.
 
 pub mod file;
 pub mod matcher;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use anyhow::Context;
+use grapevine_logql::quantity::format_go_duration;
 use grapevine_storage::index::TimeRange;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,9 +22,6 @@ use crate::limits::{DeletionMode, TenantLimits};
 /// Requests of all tenants that are kept, those already carried out included: each costs every query that it
 /// overlaps, and all are written whenever one changes.
 pub const REQUESTS_MAX: usize = 10_000;
-/// How long a request can be taken back, ns: Loki's `delete_request_cancel_period`.
-pub const CANCEL_PERIOD: i64 = 24 * 3600 * 1_000_000_000;
-
 /// What has become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -69,8 +68,8 @@ pub enum DeleteError {
     #[error("deletion of request which is in process or already processed is not allowed")]
     Processed,
     /// It was made too long ago.
-    #[error("deletion of request past the deadline of 24h0m0s since its creation is not allowed")]
-    TooLate,
+    #[error("deletion of request past the deadline of {0} since its creation is not allowed")]
+    TooLate(String),
     /// The file cannot be written.
     #[error("the request cannot be stored: {0:#}")]
     Storage(#[from] anyhow::Error),
@@ -83,6 +82,8 @@ pub struct Deletes {
     limits: Arc<TenantLimits>,
     path: PathBuf,
     state: RwLock<State>,
+    /// How many in a hundred of a request's packs are through, by tenant and id.
+    progress: Mutex<BTreeMap<(String, String), u8>>,
     /// Held while the file is written: writes come one after another.
     writing: tokio::sync::Mutex<()>,
 }
@@ -107,7 +108,7 @@ impl Deletes {
         let requests = env.exec.run(Lane::Disk, move || file::read(&from)).await?;
         let state = State::of(requests).context("read the delete requests")?;
         let (state, writing) = (RwLock::new(state), tokio::sync::Mutex::default());
-        Ok(Deletes { env, limits, path, state, writing })
+        Ok(Deletes { env, limits, path, state, progress: Mutex::default(), writing })
     }
 
     /// Makes a request; once this returns, queries obey it, and go on to after a crash. The same request made twice
@@ -153,14 +154,15 @@ impl Deletes {
     /// [`DeleteError`]
     pub async fn cancel(&self, tenant: &str, id: &str, force: bool) -> Result<(), DeleteError> {
         let now = self.env.clock.now();
+        let period = self.cancel_period(tenant);
         self.change(|requests| {
             let is_it = |request: &DeleteRequest| request.tenant == tenant && request.id == id;
             let request = requests.iter().find(|request| is_it(request)).ok_or(DeleteError::Unknown)?;
             if request.status == Status::Processed {
                 return Err(DeleteError::Processed);
             }
-            if !force && now.saturating_sub(request.created_at) > CANCEL_PERIOD {
-                return Err(DeleteError::TooLate);
+            if !force && now.saturating_sub(request.created_at) > period {
+                return Err(DeleteError::TooLate(format_go_duration(period)));
             }
             requests.retain(|request| !is_it(request));
             Ok(())
@@ -178,7 +180,9 @@ impl Deletes {
             request.ok_or(DeleteError::Unknown)?.status = Status::Processed;
             Ok(())
         })
-        .await
+        .await?;
+        self.progress.lock().expect(POISON).remove(&(tenant.to_owned(), id.to_owned()));
+        Ok(())
     }
 
     /// A tenant's requests, in the order in which they were made.
@@ -192,10 +196,27 @@ impl Deletes {
         let now = self.env.clock.now();
         let is_due = |request: &&DeleteRequest| {
             request.status == Status::Received
-                && now.saturating_sub(request.created_at) > CANCEL_PERIOD
+                && now.saturating_sub(request.created_at) > self.cancel_period(&request.tenant)
                 && self.limits.of(&request.tenant).deletion_mode == DeletionMode::FilterAndDelete
         };
         self.state.read().expect(POISON).requests.iter().filter(is_due).cloned().collect()
+    }
+
+    fn cancel_period(&self, tenant: &str) -> i64 {
+        self.limits.of(tenant).delete_request_cancel_period.nanos()
+    }
+
+    /// Notes that so many of the packs that a request concerns hold nothing of it any more.
+    pub fn note_progress(&self, request: &DeleteRequest, clean: usize, packs: usize) {
+        let percent = (clean * 100).checked_div(packs).unwrap_or(0) as u8;
+        let mut progress = self.progress.lock().expect(POISON);
+        progress.insert((request.tenant.clone(), request.id.clone()), percent);
+    }
+
+    /// How many in a hundred of the packs that a request concerns hold nothing of it any more.
+    pub fn progress(&self, request: &DeleteRequest) -> u8 {
+        let progress = self.progress.lock().expect(POISON);
+        progress.get(&(request.tenant.clone(), request.id.clone())).copied().unwrap_or(0)
     }
 
     /// What queries of a tenant must hide in a range; usually nothing.

@@ -158,7 +158,7 @@ impl Housekeeper {
     }
 
     /// A pack as a file, and whether it is a copy that is to be deleted.
-    async fn local_copy(&self, record: &PackRecord) -> anyhow::Result<(PathBuf, bool)> {
+    pub(super) async fn local_copy(&self, record: &PackRecord) -> anyhow::Result<(PathBuf, bool)> {
         if let Some(path) = self.store.local_path(&record.object_key) {
             return Ok((path, false));
         }

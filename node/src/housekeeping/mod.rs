@@ -2,9 +2,10 @@
 //!
 //! One task runs every worker in turn, so that no two of them change the same day at once; flushes and shipping go
 //! on beside it. What decides is in plain functions that see records and the time: [`retention`], [`compact::plan`],
-//! [`ladder::day_to_give_up`]. What waits is a [`worker::Worker`]'s round.
+//! [`ladder::day_to_give_up`], [`erase::Progress`]. What waits is a [`worker::Worker`]'s round.
 
 pub mod compact;
+pub mod erase;
 pub mod expire;
 pub mod ladder;
 pub mod rebuild;
@@ -21,11 +22,14 @@ use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Day, Index, PackId};
 use tokio::time::{Instant, interval};
 
+use self::erase::Progress;
 use self::retention::Retention;
 use self::worker::Worker;
 use crate::config::Config;
+use crate::deletes::Deletes;
 use crate::disk::DiskGate;
 use crate::env::Env;
+use crate::ingester::Ingester;
 use crate::ingester::spool::Spool;
 use crate::metrics::Metrics;
 
@@ -49,13 +53,15 @@ pub struct Housekeeper {
     spool: Spool,
     metrics: Arc<Metrics>,
     disk: Arc<DiskGate>,
-    /// Packs that a merge could not read: it is tried again when all is reconciled, not every minute.
+    /// Packs that a merge or a deletion could not read: they are tried again when all is reconciled, not every minute.
     unmergeable: Mutex<Vec<PackId>>,
     /// Days of which a pack cannot be read, so that their index stays incomplete.
     partial: Mutex<BTreeSet<Day>>,
     /// Objects that are no packs and that no index knows, and since when this process has seen them.
     orphans: Mutex<BTreeMap<String, Instant>>,
-    workers: [Worker; 5],
+    /// How far each delete request is carried out, by tenant and id.
+    erasing: Mutex<BTreeMap<(String, String), Progress>>,
+    workers: [Worker; 6],
 }
 
 /// The places of the workers.
@@ -64,6 +70,7 @@ const MEND: usize = 1;
 const EXPIRE: usize = 2;
 const COMPACT: usize = 3;
 const RECONCILE: usize = 4;
+const ERASE: usize = 5;
 
 /// The parts of a node that housekeeping works on.
 #[derive(Debug)]
@@ -90,7 +97,7 @@ impl Housekeeper {
     /// Over the parts of a node.
     pub fn new(parts: Parts) -> Self {
         let Parts { env, config, retention, index, store, spool, metrics, disk } = parts;
-        let workers = ["disk", "mend", "retention", "merge", "reconcile"].map(Worker::new);
+        let workers = ["disk", "mend", "retention", "merge", "reconcile", "delete"].map(Worker::new);
         Housekeeper {
             env,
             config,
@@ -103,6 +110,7 @@ impl Housekeeper {
             unmergeable: Mutex::default(),
             partial: Mutex::default(),
             orphans: Mutex::default(),
+            erasing: Mutex::default(),
             workers,
         }
     }
@@ -112,8 +120,8 @@ impl Housekeeper {
         &self.workers
     }
 
-    /// Works until it is dropped; `wake_shipper` is called when a merged pack waits in the spool.
-    pub async fn run(&self, wake_shipper: impl Fn()) {
+    /// Works until it is dropped, beside the ingester and for the requests to delete.
+    pub async fn run(&self, ingester: &Ingester, deletes: &Deletes) {
         let [mut disk, mut mend, mut tidy, mut reconcile] =
             [DISK_INTERVAL, MEND_INTERVAL, TIDY_INTERVAL, RECONCILE_INTERVAL].map(every);
         loop {
@@ -124,8 +132,9 @@ impl Housekeeper {
                 _ = reconcile.tick() => self.round(RECONCILE, self.reconcile()).await,
                 _ = tidy.tick() => {
                     self.round(EXPIRE, self.expire()).await;
+                    self.round(ERASE, self.erase(ingester, deletes)).await;
                     self.round(COMPACT, self.compact()).await;
-                    wake_shipper();
+                    ingester.wake_shipper();
                 }
             }
         }

@@ -1,4 +1,6 @@
-//! Housekeeping on a whole node with real files: what is pushed, packed, lost, merged and expired.
+//! Housekeeping on a whole node with real files: what is pushed, packed, lost, merged, deleted and expired.
+
+mod erase;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +35,7 @@ struct Bed {
     dir: TempDir,
     clock: Arc<SetClock>,
     node: Arc<Node>,
-    _working: tokio::task::JoinHandle<()>,
+    working: tokio::task::JoinHandle<()>,
 }
 
 async fn node_in(dir: &Path, clock: &Arc<SetClock>, flags: &[(&str, &str)]) -> (Arc<Node>, Loops) {
@@ -57,7 +59,17 @@ impl Bed {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(SetClock(AtomicI64::new(at(DAY, 12))));
         let (node, loops) = node_in(dir.path(), &clock, flags).await;
-        Bed { dir, clock, node, _working: tokio::spawn(loops.run()) }
+        Bed { dir, clock, node, working: tokio::spawn(loops.run()) }
+    }
+
+    /// Stops the node as a power cut would, and starts it again over the same folder.
+    async fn restart(self) -> Self {
+        let Bed { dir, clock, node, working } = self;
+        working.abort();
+        let _ = working.await;
+        drop(node);
+        let (node, loops) = node_in(dir.path(), &clock, &[]).await;
+        Bed { dir, clock, node, working: tokio::spawn(loops.run()) }
     }
 
     fn keeper(&self) -> &Housekeeper {
@@ -70,6 +82,12 @@ impl Bed {
 
     /// Pushes one line for each app at the present hour, and packs them.
     async fn push(&self, apps: &[&str], line: &str) {
+        self.append(apps, line).await;
+        self.node.ingester.flush_all().await.unwrap();
+    }
+
+    /// Pushes one line for each app at the present hour.
+    async fn append(&self, apps: &[&str], line: &str) {
         let now = self.clock.now();
         let stream =
             |app: &&str| format!(r#"{{"stream":{{"app":"{app}"}},"values":[["{now}","{line} of {app}"]]}}"#);
@@ -77,7 +95,6 @@ impl Bed {
         let body = format!(r#"{{"streams":[{}]}}"#, streams.join(","));
         let headers = PushHeaders { content_type: Some("application/json".into()), ..PushHeaders::default() };
         self.node.distributor.push(Endpoint::Loki, "fake".into(), headers, body.into()).await.unwrap();
-        self.node.ingester.flush_all().await.unwrap();
     }
 
     /// The apps whose streams a query finds, and how many chunks they have.
@@ -187,7 +204,7 @@ async fn a_spooled_pack_without_its_day_is_indexed_and_one_that_was_never_indexe
     std::fs::create_dir_all(spooled.parent().unwrap()).unwrap();
     std::fs::copy(&object, &spooled).unwrap();
     let (node, loops) = node_in(dir.path(), &clock, &[]).await;
-    let second = Bed { dir, clock, node, _working: tokio::spawn(loops.run()) };
+    let second = Bed { dir, clock, node, working: tokio::spawn(loops.run()) };
     second.keeper().mend().await.unwrap();
     assert_eq!(second.found(), pairs(&[("a", 1)]));
     second.node.ingester.flush_all().await.unwrap();

@@ -14,7 +14,7 @@ use grapevine_storage::index::Day;
 use grapevine_storage::pack::merge::MergeError;
 use grapevine_storage::pack::seal::SealedChunk;
 use grapevine_storage::pack::writer::{PackSummary, PackWriter, WriteError};
-use grapevine_storage::pack::{Level, PackReader, merge, settle};
+use grapevine_storage::pack::{Level, PackReader, Sieve, merge, settle, sift};
 use grapevine_storage::stream::{Labels, StreamId};
 
 use super::records::object_key;
@@ -161,6 +161,24 @@ impl Spool {
         })
     }
 
+    /// Writes a pack without what a sieve takes out of it. Nothing is written where nothing is left.
+    ///
+    /// # Errors
+    /// As [`Self::merge`].
+    pub fn sift(
+        &self,
+        tenant: &str,
+        day: Day,
+        pack: &PackReader<File>,
+        sieve: &mut dyn Sieve,
+        level: Level,
+    ) -> Result<Option<PackSummary>, SpoolError> {
+        let summary = self.written(tenant, day, |output| {
+            Ok(with_sealer(level, |sealer| sift(pack, sieve, output, sealer))?)
+        })?;
+        Ok((!summary.directory.streams.is_empty()).then_some(summary))
+    }
+
     fn written(
         &self,
         tenant: &str,
@@ -186,6 +204,10 @@ impl Spool {
         let fail = |action| move |source| SpoolError::Io { action, path: temporary.to_owned(), source };
         let file = File::create(temporary).map_err(fail("create"))?;
         let (summary, mut output) = write(BufWriter::with_capacity(WRITE_BUFFER_BYTES, file))?;
+        if summary.directory.streams.is_empty() {
+            fs::remove_file(temporary).map_err(fail("remove"))?;
+            return Ok(summary);
+        }
         output.flush().map_err(fail("write"))?;
         output.get_ref().sync_all().map_err(fail("sync"))?;
         fs::rename(temporary, self.path(&object_key(tenant, day, &summary))).map_err(fail("rename"))?;

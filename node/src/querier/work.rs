@@ -3,7 +3,6 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use grapevine_logql::pipeline::Options;
 use grapevine_storage::pack::block::{BlockHeader, Unit as TimeUnit};
 use grapevine_storage::pack::{BlockText, SealedBlock};
 use grapevine_storage::scan::LineFilter;
@@ -187,10 +186,7 @@ impl Work {
             return self.stored_lines(packs, fetched, scanner, filter, span, visit);
         }
         let labels: Vec<(&str, &str)> = self.stream.labels.iter().collect();
-        // A delete may name a level whether or not queries show levels.
-        let options = Options { detected_level: true, now: 0 };
-        let mut deletions: Vec<_> =
-            self.deletions().map(|deletion| deletion.stream(&labels, options)).collect();
+        let mut deletions: Vec<_> = self.deletions().map(|deletion| deletion.stream(&labels)).collect();
         self.stored_lines(packs, fetched, scanner, filter, span, &mut |line| match deletions
             .iter_mut()
             .any(|deletion| deletion.covers(&line))
