@@ -84,6 +84,10 @@ fn run(bencher: Bencher, kind: &str, query: &str, wanted: Wanted, detected_level
     ("logfmt", "| logfmt status, duration"),
     ("logfmt", "| logfmt | duration > 500ms"),
     ("logfmt", "| logfmt | keep level, status"),
+    ("logfmt", "| logfmt | bytes > 10KB"),
+    ("logfmt", "| logfmt | line_format \"{{.method}} {{.path}} {{.status}}\""),
+    ("logfmt", "| logfmt | label_format took=\"{{.duration}}\""),
+    ("access", "| pattern \"<ip> <_>\" | ip=ip(\"10.1.7.0/24\")"),
     ("packed", "| unpack"),
 ])]
 fn all_labels(bencher: Bencher, (kind, query): (&str, &str)) {
