@@ -94,6 +94,18 @@ impl Testbed {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
+    /// One header of the answer to a `GET`.
+    pub(crate) async fn header(&self, uri: &str, name: &str) -> Option<String> {
+        let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+        let response = router(self.node.clone()).oneshot(request).await.unwrap();
+        response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    /// Deletes every shipped pack behind the node's back.
+    pub(crate) fn lose_packs(&self) {
+        std::fs::remove_dir_all(self.dir.path().join("packs")).unwrap();
+    }
+
     /// A `GET` with parameters, which must succeed with JSON.
     pub(crate) async fn get(&self, path: &str, params: &[(&str, &str)]) -> Value {
         let (status, body) = self.call("GET", &with_params(path, params), None).await;

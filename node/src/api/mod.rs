@@ -1,5 +1,6 @@
 //! Loki's HTTP API.
 
+pub mod cursor;
 pub mod delete;
 pub mod detected;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod respond;
 pub mod rules;
 pub mod server;
 pub mod starting;
+pub mod strict;
 pub mod tail;
 pub mod time;
 pub mod volume;

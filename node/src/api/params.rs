@@ -54,6 +54,8 @@ pub struct RangeParams {
     pub interval: i64,
     /// An extension: the answer is to say how it was found.
     pub explain: bool,
+    /// An extension: lines come in pages, and this is the one that is wanted.
+    pub cursor: Option<String>,
 }
 
 /// `query`, read.
@@ -128,6 +130,7 @@ impl Params {
             step,
             interval,
             explain: self.explain(),
+            cursor: self.get("cursor").map(str::to_owned),
         })
     }
 

@@ -19,6 +19,7 @@ use super::guard::{self, strictest};
 use super::params::{Bounds, Direction, Params, RangeParams};
 use super::respond::{json as respond, json_bytes, query_body};
 use super::server::{Tenants, text};
+use super::{cursor, strict};
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::querier::answer::Answer;
@@ -64,10 +65,19 @@ pub async fn range(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response> {
-    let params = params.range(node.env.clock.now())?;
-    let answer = answer_range(&node, &tenants, params).await?;
-    let body = query_body(&answer, categorize(&headers));
-    Ok(json_bytes(&node.env.exec, &headers, body).await)
+    strict::check_params(&node, &params)?;
+    let range = params.range(node.env.clock.now())?;
+    let (answer, next) = match range.cursor.clone() {
+        None => (answer_range(&node, &tenants, range).await?, None),
+        Some(cursor) => cursor::page(&node, &tenants, range, &cursor).await?,
+    };
+    strict::check_answer(&node, &answer)?;
+    let body = query_body(&answer, categorize(&headers), next.map(|next| next.to_string()));
+    let mut response = json_bytes(&node.env.exec, &headers, body).await;
+    if let Some(link) = next.and_then(|next| next.link("/loki/api/v1/query_range", &params)) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
 }
 
 /// Answers what `query_range` asks, within the limits.
@@ -93,7 +103,8 @@ pub async fn answer_range(node: &Node, tenants: &Tenants, mut params: RangeParam
     }
 }
 
-fn log_query(log: grapevine_logql::ast::LogExpr, params: &RangeParams) -> LogQuery {
+/// A query for lines, as `query_range` asks it.
+pub fn log_query(log: grapevine_logql::ast::LogExpr, params: &RangeParams) -> LogQuery {
     LogQuery {
         log,
         start: params.bounds.start,
@@ -117,6 +128,7 @@ pub async fn instant(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response> {
+    strict::check_params(&node, &params)?;
     let params = params.instant(node.env.clock.now())?;
     let expr = Querier::parse(&params.query)?;
     if let Expr::Log(_) = expr {
@@ -127,7 +139,8 @@ pub async fn instant(
     guard::check_query(&strictest(&node, &tenants), &expr)?;
     let asker = Asker { explain: params.explain, ..asker(&node, &tenants) };
     let answer = node.querier.numbers(&asker, &expr, &Steps::instant(params.time)).await?;
-    Ok(json_bytes(&node.env.exec, &headers, query_body(&answer, false)).await)
+    strict::check_answer(&node, &answer)?;
+    Ok(json_bytes(&node.env.exec, &headers, query_body(&answer, false, None)).await)
 }
 
 /// A selector alone, as the endpoints about labels take it.

@@ -57,8 +57,9 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// The body of a query's answer. `categorize` keeps labels apart by where they come from.
-pub fn query_body(answer: &Answer, categorize: bool) -> Vec<u8> {
+/// The body of a query's answer. `categorize` keeps labels apart by where they come from; `next` names the next page
+/// of an answer that comes in pages.
+pub fn query_body(answer: &Answer, categorize: bool, next: Option<String>) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
     out.extend_from_slice(br#"{"status":"success","data":{"resultType":""#);
     let kind = match &answer.value {
@@ -82,6 +83,10 @@ pub fn query_body(answer: &Answer, categorize: bool) -> Vec<u8> {
     if !answer.explain.is_empty() {
         out.extend_from_slice(br#","explain":"#);
         write(&mut out, &answer.explain);
+    }
+    if let Some(next) = next {
+        out.extend_from_slice(br#","next":"#);
+        write(&mut out, &next);
     }
     out.push(b'}');
     if !answer.warnings.is_empty() {

@@ -22,6 +22,9 @@ table! {
         /// `single`: one tenant, `fake`, as Loki without `auth_enabled`; `header`: the tenant is in
         /// `X-Scope-OrgID`, and a request without one is refused.
         tenancy: Tenancy = Tenancy::Single,
+        /// Answer as Loki does or not at all: refuse the parameters `cursor` and `explain`, and queries of which a
+        /// part cannot be read, where otherwise the answer names what it lacks.
+        strict: bool = false,
     }
 }
 
