@@ -34,12 +34,14 @@ mod mending;
 mod outage;
 /// The life of a process: start, stop, one a directory.
 mod process;
-/// The README's other commands, and the unit.
+/// The README's other commands.
 mod readme;
 /// Each of the refused requests through a socket, with memory bounded.
 mod refusals;
 /// A node with Loki's limits and tenants, for the exams and the tails.
 mod served;
+/// The unit under a booted systemd.
+mod systemd;
 /// Lines over a WebSocket as they arrive.
 mod tails;
 /// Tenants and what they must not see of each other.

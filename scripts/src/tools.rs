@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::run::{command, present, run, tools_dir};
 
 /// A program that the tests start, and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("python3", "python3"),
     ("zgrep", "gzip"),
     ("curl", "curl"),
@@ -16,6 +16,8 @@ const PACKAGES: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("mount", "mount"),
     ("unshare", "util-linux"),
+    ("systemd-analyze", "systemd"),
+    ("systemd-nspawn", "systemd-container"),
 ];
 /// Client libraries that push to a running node in the tests.
 const PYTHON_CLIENTS: [&str; 3] = [

@@ -7,6 +7,7 @@ pub mod disk;
 pub mod files;
 pub mod http;
 pub mod log;
+pub mod machine;
 pub mod node;
 pub mod push;
 pub mod s3;
