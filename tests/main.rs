@@ -26,6 +26,8 @@ mod demo;
 mod disk;
 /// What real Loki answered, asked of a real node.
 mod exams;
+/// Merges, retention, deleting and rebuilding, against a real S3 server.
+mod housekeeping;
 /// An index that is gone, or noise: rebuilt from the packs.
 mod index_damage;
 /// The commands that look after a node that is stopped.

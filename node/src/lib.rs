@@ -22,3 +22,4 @@ pub mod tenant;
 #[cfg(test)]
 mod testbed;
 pub mod tls;
+pub mod workers;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use grapevine::cli::exit::{self, Exit};
 use grapevine::cli::{
-    Cli, Command, config, demo, fsck, generate, index, labels, pack, push, query, serve, tail,
+    Cli, Command, config, demo, fsck, generate, index, labels, pack, push, query, serve, tail, workers,
 };
 
 /// Threads that blocking work may use: the lanes bound it far below.
@@ -58,6 +58,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Pack(args) => pack::run(args).await,
         Command::Index(args) => index::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,
+        Command::Workers(args) => workers::run(args).await,
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man => generate::man(),

@@ -19,12 +19,14 @@ use crate::housekeeping::retention::Retention;
 use crate::housekeeping::{Housekeeper, Parts, rebuild};
 use crate::ingester::duty::Alone;
 use crate::ingester::policy::FlushLimits;
+use crate::ingester::ship::{Places, Shipper};
 use crate::ingester::spool::Spool;
 use crate::ingester::{Ingester, IngesterOptions, Loops};
 use crate::limits::TenantLimits;
 use crate::metrics::Metrics;
 use crate::querier::Querier;
 use crate::querier::packs::Packs;
+use crate::workers::Workers;
 
 /// A node. Shared by all its requests.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub struct Node {
     pub disk: Arc<DiskGate>,
     /// Keeps house; run it beside the loops.
     pub housekeeper: Arc<Housekeeper>,
+    /// Who works in the background.
+    pub workers: Arc<Workers>,
 }
 
 impl Node {
@@ -64,6 +68,7 @@ impl Node {
     /// Directories that cannot be used. Damage is not an error.
     pub async fn open(env: Env, config: Config, store: ChunkStore) -> anyhow::Result<(Arc<Self>, Loops)> {
         let metrics = Metrics::new();
+        let (workers, disk) = (Workers::new(metrics.clone()), Arc::new(DiskGate::default()));
         let limits = Arc::new(config.tenant_limits());
         // First, for what is wrong with it is better told before a long log is replayed than after.
         let cluster = Cluster::open(&env, &config).await?;
@@ -80,17 +85,25 @@ impl Node {
                 Ok::<_, anyhow::Error>(spool)
             })
             .await?;
+        let duty = Arc::new(Alone);
+        let shipper = Shipper::new(
+            env.exec.clone(),
+            Places { index: index.clone(), spool: spool.clone(), store: store.clone() },
+            disk.clone(),
+            workers.add("ship", "carries packs from the spool to the chunk store"),
+            metrics.clone(),
+            duty.clone(),
+        );
         let (ingester, loops) = Ingester::open(
             env.clone(),
             ingester_options(&config),
             index.clone(),
             spool.clone(),
-            store.clone(),
+            shipper,
             metrics.clone(),
-            Arc::new(Alone),
+            duty,
         )
         .await?;
-        let disk = Arc::new(DiskGate::default());
         let retention = Arc::new(Retention::new(&limits)?);
         let distributor = Arc::new(Distributor::new(
             env.clone(),
@@ -120,6 +133,7 @@ impl Node {
             spool,
             metrics: metrics.clone(),
             disk: disk.clone(),
+            workers: workers.clone(),
         };
         let housekeeper = Arc::new(Housekeeper::new(parts));
         let node = Node {
@@ -136,6 +150,7 @@ impl Node {
             deletes,
             querier,
             disk,
+            workers,
         };
         if let Some(cluster) = &node.cluster {
             cluster.start();

@@ -20,3 +20,4 @@ pub mod strict;
 pub mod tail;
 pub mod time;
 pub mod volume;
+pub mod workers;

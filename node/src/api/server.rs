@@ -15,7 +15,9 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::params::Params;
-use super::{delete, detected, ingest, legacy, ops, patterns, published, query, rules, tail, volume};
+use super::{
+    delete, detected, ingest, legacy, ops, patterns, published, query, rules, tail, volume, workers,
+};
 use crate::metrics;
 use crate::node::Node;
 use crate::tenant::tenants;
@@ -67,6 +69,8 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/metrics", get(ops::metrics))
         .route("/config", get(ops::config))
         .route("/flush", post(ops::flush))
+        .route("/workers", get(workers::list))
+        .route("/workers/{name}/{order}", post(workers::order))
         .route("/services", get(ops::services))
         .route("/log_level", get(ops::log_level))
         .merge(rule_routes("/loki/api/v1/rules"))

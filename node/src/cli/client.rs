@@ -48,6 +48,14 @@ impl Client {
             .with_context(|| format!("the answer of `{}{path}` is not Loki's", self.base))
     }
 
+    /// Posts an order without a body, and reads the JSON that answers it.
+    pub async fn order<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let answer = self.send(self.request(Method::POST, path)).await?;
+        let body = answer.bytes().await.context("read the answer")?;
+        serde_json::from_slice(&body)
+            .with_context(|| format!("the answer of `{}{path}` is not ours", self.base))
+    }
+
     /// Posts a body.
     pub async fn post(&self, path: &str, content_type: &str, body: Vec<u8>) -> Result<()> {
         let request = self.request(Method::POST, path).header("content-type", content_type).body(body);

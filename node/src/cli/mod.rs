@@ -17,6 +17,7 @@ pub mod push;
 pub mod query;
 pub mod serve;
 pub mod tail;
+pub mod workers;
 
 use std::path::PathBuf;
 
@@ -54,6 +55,8 @@ pub enum Command {
     Index(index::IndexArgs),
     /// Check what a stopped node holds: packs against index, spool and chunk store.
     Fsck(fsck::FsckArgs),
+    /// Show what a node does in the background; pause it, resume it, run it now.
+    Workers(workers::WorkersArgs),
     /// Show the configuration in effect, or the reference of all keys.
     Config(config::ConfigCommandArgs),
     /// Print completions for a shell.

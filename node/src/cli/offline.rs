@@ -14,6 +14,7 @@ use crate::housekeeping::{Housekeeper, Parts};
 use crate::ingester::spool::Spool;
 use crate::metrics::Metrics;
 use crate::node::open_store;
+use crate::workers::Workers;
 
 /// What a stopped node left.
 pub(super) struct Stopped {
@@ -44,6 +45,7 @@ pub(super) async fn open(args: &ConfigArgs) -> Result<Stopped> {
     let index = Arc::new(Index::open(&dir.join("index"), IndexOptions::default())?);
     let spool = Spool::open(&dir.join("spool"))?;
     let retention = Arc::new(Retention::new(&config.tenant_limits())?);
+    let metrics = Metrics::new();
     let parts = Parts {
         env,
         config,
@@ -51,8 +53,9 @@ pub(super) async fn open(args: &ConfigArgs) -> Result<Stopped> {
         index: index.clone(),
         store: store.clone(),
         spool: spool.clone(),
-        metrics: Metrics::new(),
         disk: Arc::new(DiskGate::default()),
+        workers: Workers::new(metrics.clone()),
+        metrics,
     };
     Ok(Stopped { keeper: Housekeeper::new(parts), index, store, spool, _lock })
 }

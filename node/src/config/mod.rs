@@ -19,8 +19,8 @@ use toml::{Table, Value};
 use self::cluster::{Cluster, ClusterWritten};
 use self::keys::Table as KeyTable;
 use self::server::{
-    ChunkStore, Disk, DiskWritten, Head, HeadWritten, Log, LogWritten, S3, S3Written, Server, ServerWritten,
-    Wal, WalWritten,
+    ChunkStore, Disk, DiskWritten, Head, HeadWritten, Housekeeping, HousekeepingWritten, Log, LogWritten, S3,
+    S3Written, Server, ServerWritten, Wal, WalWritten,
 };
 use crate::limits::{Limits, LimitsWritten, TenantLimits};
 
@@ -59,6 +59,8 @@ pub struct Config {
     pub head: Head,
     /// The disk.
     pub disk: Disk,
+    /// What is done with packs when no one asks.
+    pub housekeeping: Housekeeping,
     /// The node's own log.
     pub log: Log,
     /// Limits of every tenant.
@@ -85,6 +87,7 @@ struct Written {
     wal: WalWritten,
     head: HeadWritten,
     disk: DiskWritten,
+    housekeeping: HousekeepingWritten,
     log: LogWritten,
     limits: LimitsWritten,
     tenants: BTreeMap<String, TenantWritten>,
@@ -136,6 +139,7 @@ pub fn tables() -> Vec<KeyTable> {
         Wal::table(),
         Head::table(),
         Disk::table(),
+        Housekeeping::table(),
         Log::table(),
         Limits::table(),
     ]
@@ -196,6 +200,7 @@ impl Config {
             wal: written.wal.over(&Wal::default()),
             head: written.head.over(&Head::default()),
             disk: written.disk.over(&Disk::default()),
+            housekeeping: written.housekeeping.over(&Housekeeping::default()),
             log: written.log.over(&Log::default()),
             tenants: tenants
                 .map(|(name, tenant)| (name, Tenant { limits: tenant.limits.over(&limits) }))

@@ -86,13 +86,25 @@ table! {
         retention_percent: u8 = 0,
         /// Percent above which pushes are refused with 429 and `Retry-After`.
         refuse_percent: u8 = 92,
-        /// Percent above which nothing is written any more, and the node only answers.
+        /// Percent above which the node only answers: nothing is merged any more, nor shipped into a directory.
         read_only_percent: u8 = 97,
         /// Bytes of packs to keep on this node's disk at most; 0 leaves it to the percentages.
         size_max: ByteSize = ByteSize(0),
         /// Bytes of packs that may wait on this node's disk for a chunk store that does not answer; beyond
         /// it pushes are refused.
         spool_size_max: ByteSize = ByteSize::gib(16),
+    }
+}
+
+table! {
+    /// What the node does with its packs when no one asks.
+    "housekeeping": HousekeepingWritten => Housekeeping {
+        /// Bytes of packs that merges may read in a second; 0, the default, is as fast as it goes. Less leaves more of
+        /// the disk and the network to pushes and queries, and small packs lie around for longer.
+        merge_rate_max: ByteSize = ByteSize(0),
+        /// How long an object outlives its place in the index. Less frees the disk sooner; longer than any query may
+        /// run, or one that found the object there fails to read it and says so.
+        delete_after: Period = Period::seconds(15 * 60),
     }
 }
 

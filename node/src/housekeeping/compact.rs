@@ -6,15 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use grapevine_storage::chunk_store::StoreError;
 use grapevine_storage::index::{Day, DayIndex, IndexError, NewPack, PackId, PackRecord, PackState};
 use grapevine_storage::pack::{Level, PackReader};
 use grapevine_storage::stream::StreamId;
 
-use super::{COMPACT, Housekeeper, lock};
+use super::{Housekeeper, lock};
+use crate::disk::Rung;
 use crate::exec::Lane;
 use crate::ingester::records::object_key;
 
@@ -104,79 +106,124 @@ fn runs(mut packs: Vec<Candidate>) -> Vec<Batch> {
 }
 
 impl Housekeeper {
-    /// One round over all days.
+    /// One round over all days. Between two batches others have their turn; what they left is planned anew.
     pub(super) async fn compact(&self) -> anyhow::Result<()> {
-        let mut outcome = Ok(());
+        let (worker, mut outcome) = (&self.staff.merge, Ok(()));
+        let mut done = 0;
         for day in self.days().await? {
-            let Some(index) = self.open(day).await? else { continue };
-            let packs = self.env.exec.run(Lane::Disk, move || candidates(&index)).await?;
-            let known = lock(&self.unmergeable).clone();
-            let packs = packs.into_iter().filter(|pack| !known.contains(&pack.id)).collect();
-            let over = day.timestamps().end().saturating_add(SETTLED_AFTER_NS) < self.env.clock.now();
-            let batches = plan(packs, over);
-            let total = batches.len() as u64;
-            for (done, batch) in (0..).zip(batches) {
-                self.workers[COMPACT].progress(done, total);
+            loop {
+                // A merge writes as much as it reads, and frees it only when the old packs are deleted.
+                if worker.is_paused() || self.disk.rung() >= Rung::ReadOnly {
+                    return outcome;
+                }
+                let turn = self.turn.lock().await;
+                let mut batches = self.batches(day).await?;
+                worker.progress(done, done + batches.len() as u64);
+                if batches.is_empty() {
+                    break;
+                }
+                let batch = batches.swap_remove(0);
+                let bytes = batch.iter().map(|pack| pack.record.bytes).sum();
                 let ids: Vec<PackId> = batch.iter().map(|pack| pack.id).collect();
                 let merged = self.merge(day, batch).await;
-                if merged.is_err() {
-                    lock(&self.unmergeable).extend(ids);
+                drop(turn);
+                match merged {
+                    // The next round tries again.
+                    Err(error) if is_outage(&error) => return Err(error),
+                    Err(error) => {
+                        lock(&self.unmergeable).extend(ids);
+                        outcome = outcome.and(Err(error));
+                    }
+                    Ok(()) => {}
                 }
-                outcome = outcome.and(merged);
+                done += 1;
+                worker.progress(done, done + batches.len() as u64);
+                worker.spend(bytes).await;
             }
         }
         outcome
     }
 
+    async fn batches(&self, day: Day) -> anyhow::Result<Vec<Batch>> {
+        let Some(index) = self.open(day).await? else { return Ok(Vec::new()) };
+        let packs = self.env.exec.run(Lane::Disk, move || candidates(&index)).await?;
+        let known = lock(&self.unmergeable).clone();
+        let packs = packs.into_iter().filter(|pack| !known.contains(&pack.id)).collect();
+        let over = day.timestamps().end().saturating_add(SETTLED_AFTER_NS) < self.env.clock.now();
+        Ok(plan(packs, over))
+    }
+
     async fn merge(&self, day: Day, batch: Batch) -> anyhow::Result<()> {
+        let (mut copies, count) = (Vec::new(), batch.len() as u64);
+        let merged = self.merge_copies(day, batch, &mut copies).await;
+        let removed = self.remove_copies(copies).await;
+        merged.and(removed).with_context(|| format!("merge packs of {day}"))?;
+        self.metrics.packs_merged.inc_by(count);
+        Ok(())
+    }
+
+    /// Merges; `copies` learns of every file that is no longer needed afterwards, whatever happens.
+    async fn merge_copies(&self, day: Day, batch: Batch, copies: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let Some(index) = self.open(day).await? else { return Ok(()) };
         let mut paths = Vec::with_capacity(batch.len());
         for pack in &batch {
-            paths.push(self.local_copy(&pack.record).await?);
+            paths.push(self.local_copy(&pack.record, copies).await?);
         }
-        let (spool, now, count) = (self.spool.clone(), self.env.clock.now(), batch.len() as u64);
+        let (spool, now) = (self.spool.clone(), self.env.clock.now());
         let work = move || {
-            let files = paths.iter().map(|(path, _)| Ok(PackReader::open(File::open(path)?)?));
+            let files = paths.iter().map(|path| Ok(PackReader::open(File::open(path)?)?));
             let readers = files.collect::<anyhow::Result<Vec<_>>>()?;
             // Hidden streams of any of the packs have expired, and with them that stream's whole day.
             let keep: BTreeSet<StreamId> = batch.iter().flat_map(|pack| &pack.streams).copied().collect();
             let tenant = &batch[0].record.tenant;
             let summary = spool.merge(tenant, day, &readers, |id| keep.contains(&id), Level::default())?;
-            for (path, is_copy) in &paths {
-                if *is_copy {
-                    std::fs::remove_file(path)?;
-                }
-            }
             let key = object_key(tenant, day, &summary);
             let pack = NewPack::of_summary(tenant, &key, PackState::Spooled, &summary, Vec::new());
             let old: Vec<PackId> = batch.iter().map(|pack| pack.id).collect();
-            Ok::<_, anyhow::Error>(index.replace_packs(&old, &pack, now)?)
+            Ok(index.replace_packs(&old, &pack, now)?)
         };
-        self.env.exec.run(Lane::Seal, work).await.with_context(|| format!("merge packs of {day}"))?;
-        self.metrics.packs_merged.inc_by(count);
-        Ok(())
+        self.env.exec.run(Lane::Seal, work).await
     }
 
-    /// A pack as a file, and whether it is a copy that is to be deleted.
-    pub(super) async fn local_copy(&self, record: &PackRecord) -> anyhow::Result<(PathBuf, bool)> {
+    /// A pack as a file; `copies` learns of it if it is a copy, which is to be removed.
+    pub(super) async fn local_copy(
+        &self,
+        record: &PackRecord,
+        copies: &mut Vec<PathBuf>,
+    ) -> anyhow::Result<PathBuf> {
         if let Some(path) = self.store.local_path(&record.object_key) {
-            return Ok((path, false));
+            return Ok(path);
         }
         let path = self.spool.temporary();
+        copies.push(path.clone());
         let mut at = 0;
         while at < record.bytes {
             let range = at..record.bytes.min(at + FETCH_BYTES);
             let bytes = self.store.get_range(&record.object_key, range).await?;
-            let target = path.clone();
             at += bytes.len() as u64;
-            self.env
-                .exec
-                .run(Lane::Disk, move || {
-                    File::options().create(true).append(true).open(target)?.write_all(&bytes)
-                })
-                .await?;
+            let target = path.clone();
+            let append = move || File::options().create(true).append(true).open(target)?.write_all(&bytes);
+            self.env.exec.run(Lane::Disk, append).await?;
         }
-        Ok((path, true))
+        Ok(path)
+    }
+
+    /// Removes what [`Self::local_copy`] made.
+    pub(super) async fn remove_copies(&self, copies: Vec<PathBuf>) -> anyhow::Result<()> {
+        let remove = move || copies.iter().try_for_each(|path| remove(path));
+        self.env.exec.run(Lane::Disk, remove).await.context("remove copies of packs")
+    }
+}
+
+/// Whether the chunk store failed, and not what it holds.
+pub(super) fn is_outage(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<StoreError>().is_some_and(|error| error.kind.is_retryable())
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

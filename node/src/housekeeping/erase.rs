@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -16,9 +17,11 @@ use grapevine_storage::index::{Day, DayIndex, IndexError, NewPack, PackId, PackR
 use grapevine_storage::pack::{Level, PackReader, holds_any};
 use grapevine_storage::stream::StreamId;
 
-use super::{ERASE, Housekeeper, lock};
+use super::compact::is_outage;
+use super::{Housekeeper, lock};
 use crate::deletes::matcher::{Deletion, Eraser};
 use crate::deletes::{DeleteError, DeleteRequest, Deletes};
+use crate::disk::Rung;
 use crate::exec::Lane;
 use crate::ingester::Ingester;
 use crate::ingester::records::object_key;
@@ -105,6 +108,9 @@ impl Batch {
 impl Housekeeper {
     /// One round over the requests that are due.
     pub(super) async fn erase(&self, ingester: &Ingester, deletes: &Deletes) -> anyhow::Result<()> {
+        if self.disk.rung() >= Rung::ReadOnly {
+            return Ok(());
+        }
         let mut by_tenant: BTreeMap<String, Vec<DeleteRequest>> = BTreeMap::new();
         for request in deletes.due() {
             by_tenant.entry(request.tenant.clone()).or_default().push(request);
@@ -177,7 +183,7 @@ impl Housekeeper {
         let known = self.env.exec.run(Lane::Disk, move || day_packs(&of_day, &tenant)).await?;
         let (mut outcome, total) = (Ok(()), known.packs.len() as u64);
         for (done, (id, record)) in (0..).zip(known.packs) {
-            self.workers[ERASE].progress(done, total);
+            self.staff.delete.progress(done, total);
             let concerned: Vec<usize> = batch.overlapping(record.first_ts, record.last_ts).collect();
             let erased = self.erase_pack_once(day, id, record, batch, &concerned, budget).await;
             for n in concerned {
@@ -224,8 +230,14 @@ impl Housekeeper {
         }
         *budget -= 1;
         let deletions = concerned.iter().map(|n| batch.deletions[*n].clone()).collect();
-        let left = self.erase_pack(day, id, record, deletions).await;
-        let left = left.inspect_err(|_| lock(&self.unmergeable).push(id));
+        let mut copies = Vec::new();
+        let left = self.erase_pack(day, id, record, deletions, &mut copies).await;
+        self.remove_copies(copies).await?;
+        let left = left.inspect_err(|error| {
+            if !is_outage(error) {
+                lock(&self.unmergeable).push(id);
+            }
+        });
         let left = left.with_context(|| format!("delete lines of {day} from pack {id}"))?;
         for n in concerned {
             lock(&self.erasing).entry(name(n)).or_default().clean.extend(left);
@@ -240,9 +252,10 @@ impl Housekeeper {
         id: PackId,
         record: PackRecord,
         deletions: Vec<Arc<Deletion>>,
+        copies: &mut Vec<PathBuf>,
     ) -> anyhow::Result<Option<PackId>> {
         let Some(index) = self.open(day).await? else { return Ok(None) };
-        let (path, is_copy) = self.local_copy(&record).await?;
+        let path = self.local_copy(&record, copies).await?;
         let (spool, now) = (self.spool.clone(), self.env.clock.now());
         let work = move || {
             let live = index.read(|snapshot| snapshot.contents(id))?;
@@ -254,9 +267,6 @@ impl Housekeeper {
                 true => spool.sift(&record.tenant, day, &pack, &mut eraser, Level::default())?,
                 false => None,
             };
-            if is_copy {
-                std::fs::remove_file(&path)?;
-            }
             let Some(summary) = written else {
                 if holds_any {
                     index.remove_packs(&[id], now)?;

@@ -3,17 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use grapevine_storage::index::{Day, DayIndex, Index, IndexError, PackId, TimeRange};
 use grapevine_storage::stream::StreamId;
 
-use super::{EXPIRE, Housekeeper};
+use super::Housekeeper;
 use crate::exec::Lane;
 use crate::querier::select::STREAMS_MAX;
-
-/// How long an object outlives its place in the index: longer than any query that found it there may run.
-const GRACE: Duration = Duration::from_secs(15 * 60);
 
 impl Housekeeper {
     /// One round of retention over all days.
@@ -21,11 +17,14 @@ impl Housekeeper {
         let days = self.days().await?;
         let total = days.len() as u64;
         for (done, day) in (0..).zip(days) {
-            self.workers[EXPIRE].progress(done, total);
+            self.staff.retention.progress(done, total);
+            if self.staff.retention.is_paused() {
+                return Ok(());
+            }
             self.expire_day(day).await?;
             self.delete_given_up(day).await?;
         }
-        self.workers[EXPIRE].progress(total, total);
+        self.staff.retention.progress(total, total);
         Ok(())
     }
 
@@ -93,7 +92,7 @@ impl Housekeeper {
             let index = index.clone();
             self.env.exec.run(Lane::Disk, move || index.given_up()).await?
         };
-        let latest = self.env.clock.now().saturating_sub(GRACE.as_nanos() as i64);
+        let latest = self.env.clock.now().saturating_sub(self.config.housekeeping.delete_after.nanos());
         let due: Vec<String> =
             given_up.into_iter().filter(|(_, when)| *when <= latest).map(|(key, _)| key).collect();
         for key in &due {

@@ -1,9 +1,9 @@
-//! The disk ladder at work: measures, sets the gate that pushes ask, and gives up the oldest day while too much is
-//! in use. Days go one at a time, each followed by a new look.
+//! The disk ladder at work: one worker measures and sets the gate that pushes ask, another gives up the oldest day
+//! while too much is in use. Days go one at a time, each followed by a new look.
 
 use grapevine_storage::index::{Day, Index, IndexError};
 
-use super::{DISK, Housekeeper};
+use super::Housekeeper;
 use crate::disk::{Rung, Usage, rung};
 use crate::exec::Lane;
 
@@ -12,7 +12,7 @@ impl Housekeeper {
     pub(super) async fn watch_disk(&self) -> anyhow::Result<()> {
         let (dir, spool) = (self.env.data_dir.clone(), self.metrics.spool_bytes.get().max(0) as u64);
         let usage = self.env.exec.run(Lane::Disk, move || Usage::of(&dir, spool)).await?;
-        let (rung, limits) = (rung(&self.config.disk, usage), &self.config.disk);
+        let rung = rung(&self.config.disk, usage);
         self.metrics.disk_used.set(usage.ratio());
         self.metrics.disk_rung.set(rung as i64);
         if rung != self.disk.rung() {
@@ -20,6 +20,12 @@ impl Housekeeper {
             tracing::warn!(?rung, percent, spool, "the disk ladder: the node is on another rung now");
         }
         self.disk.set(rung, reason(rung, usage));
+        Ok(())
+    }
+
+    /// Gives up the oldest day, if the last look at the disk found it too full.
+    pub(super) async fn relieve(&self) -> anyhow::Result<()> {
+        let (rung, limits) = (self.disk.rung(), &self.config.disk);
         // Where packs lie behind a network, giving them up frees nothing here.
         let is_local = self.store.local_path("probe").is_some();
         let is_full = limits.retention_percent > 0 && rung >= Rung::Retention;
@@ -31,9 +37,10 @@ impl Housekeeper {
         let today = Day::of(self.env.clock.now());
         if let Some(day) = day_to_give_up(&days, is_full, limits.size_max.0, today) {
             tracing::warn!(%day, ?rung, "the disk is too full: the oldest day is given up before its time");
-            self.workers[DISK].progress(0, 1);
             self.drop_day(day, |_| true).await?;
-            self.workers[DISK].progress(1, 1);
+            self.staff.relief.progress(1, 1);
+            // The next day goes only if the disk is still too full without this one.
+            self.watch_disk().await?;
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! What a node does with its packs when no one asks: gives up old days, merges small packs, mends its index.
 //!
-//! One task runs every worker in turn, so that no two of them change the same day at once; flushes and shipping go
-//! on beside it. What decides is in plain functions that see records and the time: [`retention`], [`compact::plan`],
-//! [`ladder::day_to_give_up`], [`erase::Progress`]. What waits is a [`worker::Worker`]'s round.
+//! Each worker has rounds of its own, so that a long merge does not keep the disk from being looked at; those that
+//! change days take turns, so that no two of them change the same day at once. Flushes and shipping go on beside
+//! them. What decides is in plain functions that see records and the time: [`retention`], [`compact::plan`],
+//! [`ladder::day_to_give_up`], [`erase::Progress`]. What waits is a [`Worker`]'s round.
 
 pub mod compact;
 pub mod erase;
@@ -12,7 +13,6 @@ pub mod rebuild;
 pub mod retention;
 #[cfg(test)]
 mod tests;
-pub mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,11 +20,10 @@ use std::time::Duration;
 
 use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Day, Index, PackId};
-use tokio::time::{Instant, interval};
+use tokio::time::Instant;
 
 use self::erase::Progress;
 use self::retention::Retention;
-use self::worker::Worker;
 use crate::config::Config;
 use crate::deletes::Deletes;
 use crate::disk::DiskGate;
@@ -32,6 +31,8 @@ use crate::env::Env;
 use crate::ingester::Ingester;
 use crate::ingester::spool::Spool;
 use crate::metrics::Metrics;
+use crate::workers::Workers;
+use crate::workers::worker::{Rhythm, Worker};
 
 /// How often the disk is looked at: a fast writer fills some 100 MB in this time.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
@@ -61,16 +62,37 @@ pub struct Housekeeper {
     orphans: Mutex<BTreeMap<String, Instant>>,
     /// How far each delete request is carried out, by tenant and id.
     erasing: Mutex<BTreeMap<(String, String), Progress>>,
-    workers: [Worker; 6],
+    staff: Staff,
+    /// Held by whoever changes a day.
+    turn: tokio::sync::Mutex<()>,
 }
 
-/// The places of the workers.
-const DISK: usize = 0;
-const MEND: usize = 1;
-const EXPIRE: usize = 2;
-const COMPACT: usize = 3;
-const RECONCILE: usize = 4;
-const ERASE: usize = 5;
+/// Who does what.
+#[derive(Debug)]
+struct Staff {
+    disk: Arc<Worker>,
+    relief: Arc<Worker>,
+    mend: Arc<Worker>,
+    retention: Arc<Worker>,
+    delete: Arc<Worker>,
+    merge: Arc<Worker>,
+    reconcile: Arc<Worker>,
+}
+
+impl Staff {
+    fn among(workers: &Workers) -> Self {
+        Staff {
+            disk: workers.add("disk", "looks how full the disk is"),
+            relief: workers.add("relief", "gives up the oldest day of a disk that is too full"),
+            mend: workers.add("mend", "rebuilds the index of days that lost it"),
+            retention: workers
+                .add("retention", "drops what is past its retention, deletes what was given up"),
+            delete: workers.add("delete", "carries out requests to delete lines"),
+            merge: workers.add("merge", "makes one pack of many small ones"),
+            reconcile: workers.add("reconcile", "looks for stored packs that the index does not know"),
+        }
+    }
+}
 
 /// The parts of a node that housekeeping works on.
 #[derive(Debug)]
@@ -91,13 +113,16 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What pushes ask whether the disk has room.
     pub disk: Arc<DiskGate>,
+    /// Where workers are listed.
+    pub workers: Arc<Workers>,
 }
 
 impl Housekeeper {
     /// Over the parts of a node.
     pub fn new(parts: Parts) -> Self {
-        let Parts { env, config, retention, index, store, spool, metrics, disk } = parts;
-        let workers = ["disk", "mend", "retention", "merge", "reconcile", "delete"].map(Worker::new);
+        let Parts { env, config, retention, index, store, spool, metrics, disk, workers } = parts;
+        let staff = Staff::among(&workers);
+        staff.merge.set_rate(Some(config.housekeeping.merge_rate_max.0));
         Housekeeper {
             env,
             config,
@@ -111,37 +136,37 @@ impl Housekeeper {
             partial: Mutex::default(),
             orphans: Mutex::default(),
             erasing: Mutex::default(),
-            workers,
+            staff,
+            turn: tokio::sync::Mutex::default(),
         }
-    }
-
-    /// What the workers do.
-    pub fn workers(&self) -> &[Worker] {
-        &self.workers
     }
 
     /// Works until it is dropped, beside the ingester and for the requests to delete.
     pub async fn run(&self, ingester: &Ingester, deletes: &Deletes) {
-        let [mut disk, mut mend, mut tidy, mut reconcile] =
-            [DISK_INTERVAL, MEND_INTERVAL, TIDY_INTERVAL, RECONCILE_INTERVAL].map(every);
-        loop {
-            tokio::select! {
-                biased;
-                _ = disk.tick() => self.round(DISK, self.watch_disk()).await,
-                _ = mend.tick() => self.round(MEND, self.mend()).await,
-                _ = reconcile.tick() => self.round(RECONCILE, self.reconcile()).await,
-                _ = tidy.tick() => {
-                    self.round(EXPIRE, self.expire()).await;
-                    self.round(ERASE, self.erase(ingester, deletes)).await;
-                    self.round(COMPACT, self.compact()).await;
-                    ingester.wake_shipper();
-                }
-            }
-        }
+        let staff = &self.staff;
+        tokio::join!(
+            staff.disk.keep(Rhythm::every(DISK_INTERVAL), || self.watch_disk()),
+            staff.relief.keep(Rhythm::every(DISK_INTERVAL), || self.alone(self.relieve())),
+            staff.mend.keep(Rhythm::every(MEND_INTERVAL), || self.alone(self.mend())),
+            staff.retention.keep(Rhythm::every(TIDY_INTERVAL), || self.alone(self.expire())),
+            staff.delete.keep(Rhythm::every(TIDY_INTERVAL), || async {
+                let erased = self.alone(self.erase(ingester, deletes)).await;
+                ingester.wake_shipper();
+                erased
+            }),
+            staff.merge.keep(Rhythm::every(TIDY_INTERVAL), || async {
+                let merged = self.compact().await;
+                ingester.wake_shipper();
+                merged
+            }),
+            staff.reconcile.keep(Rhythm::every(RECONCILE_INTERVAL), || self.reconcile()),
+        );
     }
 
-    async fn round(&self, worker: usize, work: impl Future<Output = anyhow::Result<()>>) {
-        self.workers[worker].round(&self.metrics, work).await;
+    /// Waits for its turn to change days.
+    async fn alone<T>(&self, work: impl Future<Output = T>) -> T {
+        let _turn = self.turn.lock().await;
+        work.await
     }
 
     /// The days of the index, oldest first.
@@ -153,10 +178,4 @@ impl Housekeeper {
 
 fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
     list.lock().expect("no one panics with a list locked")
-}
-
-fn every(period: Duration) -> tokio::time::Interval {
-    let mut interval = interval(period);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    interval
 }

@@ -20,7 +20,7 @@ use grapevine_storage::index::{Day, DayIndex, Index, NewPack, PackState};
 use grapevine_storage::pack::{PackError, PackReader, PackSummary, ReadAt};
 use tokio::time::Instant;
 
-use super::{Housekeeper, MEND, RECONCILE, lock};
+use super::{Housekeeper, lock};
 use crate::exec::Lane;
 
 /// Packs whose tails are read at a time.
@@ -87,7 +87,7 @@ impl Housekeeper {
                 let found = self.reconcile_day(day).await?;
                 let (packs, unreadable) = (found.added.len(), found.unreadable.len());
                 tracing::info!(%day, packs, unreadable, "the index of a day has been rebuilt");
-                self.workers[MEND].progress(1, 1);
+                self.staff.mend.progress(1, 1);
             }
         }
         Ok(())
@@ -125,14 +125,17 @@ impl Housekeeper {
         let days = self.stored_days().await?;
         let (total, mut orphans) = (days.len() as u64, Vec::new());
         for (done, day) in (0..).zip(days) {
-            self.workers[RECONCILE].progress(done, total);
-            let found = self.reconcile_day(day).await?;
+            self.staff.reconcile.progress(done, total);
+            if self.staff.reconcile.is_paused() {
+                return Ok(());
+            }
+            let found = self.alone(self.reconcile_day(day)).await?;
             if !found.added.is_empty() {
                 tracing::warn!(%day, packs = found.added.len(), "packs that the index did not know were taken in");
             }
             orphans.extend(found.unreadable);
         }
-        self.workers[RECONCILE].progress(total, total);
+        self.staff.reconcile.progress(total, total);
         self.tend_orphans(orphans).await
     }
 

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::Housekeeper;
 use crate::config::Config;
+use crate::disk::Rung;
 use crate::distributor::PushHeaders;
 use crate::env::{Env, SystemNet, WallClock};
 use crate::exec::Exec;
@@ -244,7 +245,33 @@ async fn above_its_size_the_oldest_day_is_given_up_and_today_is_not() {
     bed.set_time(Day(DAY.0 + 1), 1);
     bed.push(&["b"], "new").await;
     for _ in 0..3 {
-        bed.keeper().watch_disk().await.unwrap();
+        bed.keeper().relieve().await.unwrap();
     }
     assert_eq!((bed.found(), bed.objects().len()), (pairs(&[("b", 1)]), 1));
+}
+
+#[tokio::test]
+async fn a_disk_that_is_nearly_full_is_written_to_by_neither_merges_nor_shipping() {
+    let bed = Bed::new(&[]).await;
+    for hour in 1..4 {
+        bed.set_time(DAY, hour);
+        bed.push(&["a"], "text").await;
+    }
+    bed.set_time(Day(DAY.0 + 1), 12);
+    bed.node.disk.set(Rung::ReadOnly, "full".into());
+    bed.keeper().compact().await.unwrap();
+    assert_eq!(bed.found(), pairs(&[("a", 3)]), "no merge began");
+    bed.node.disk.set(Rung::Free, String::new());
+    bed.keeper().compact().await.unwrap();
+    bed.node.disk.set(Rung::ReadOnly, "full".into());
+    let refused = bed.node.ingester.flush_all().await.unwrap_err();
+    assert!(format!("{refused:#}").contains("too full to carry packs"), "{refused:#}");
+    assert_eq!(
+        (bed.objects().len(), bed.found()),
+        (3, pairs(&[("a", 1)])),
+        "the merged pack waits in the spool"
+    );
+    bed.node.disk.set(Rung::Free, String::new());
+    bed.node.ingester.flush_all().await.unwrap();
+    assert_eq!(bed.objects().len(), 4);
 }

@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use grapevine_storage::atom::PushId;
-use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::head::Head;
 use grapevine_storage::index::Index;
 use grapevine_storage::pack::Level;
@@ -104,7 +103,7 @@ impl Ingester {
         options: IngesterOptions,
         index: Arc<Index>,
         spool: Spool,
-        store: ChunkStore,
+        shipper: Shipper,
         metrics: Arc<Metrics>,
         duty: Arc<dyn Duty>,
     ) -> anyhow::Result<(Arc<Self>, Loops)> {
@@ -128,14 +127,13 @@ impl Ingester {
         let flusher = Flusher::new(
             &env,
             seals.clone(),
-            spool.clone(),
-            index.clone(),
+            spool,
+            index,
             options.level,
             metrics.clone(),
             (covered.clone(), duty.clone()),
         );
-        let exec = env.exec.clone();
-        let shipper = Arc::new(Shipper::new(exec, index, spool, store, metrics.clone(), duty.clone()));
+        let shipper = Arc::new(shipper);
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let log = Arc::new(Mutex::new(log));
         let (look, flushing) = (Notify::new(), tokio::sync::Mutex::default());

@@ -6,17 +6,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Day, Index, IndexError, PackId, PackRecord, PackState};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 use super::duty::Duty;
 use super::spool::Spool;
+use crate::disk::{DiskGate, Rung};
 use crate::exec::{Exec, Lane};
 use crate::metrics::Metrics;
+use crate::workers::worker::{Rhythm, Worker};
 
-/// How long to wait after the store refused a pack before trying again; the store's own retries come on top.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How long to wait after the store refused a pack before trying again; the store's own retries come on top. What is
+/// packed meanwhile wakes nobody. Without a failure the spool is looked through now and then all the same.
+const RHYTHM: Rhythm = Rhythm { every: Duration::from_secs(3600), after_failure: Duration::from_secs(5) };
+
+/// Where packs are and are known.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Knows them.
+    pub index: Arc<Index>,
+    /// Where they wait.
+    pub spool: Spool,
+    /// Where they go.
+    pub store: ChunkStore,
+}
 
 /// Ships packs.
 #[derive(Debug)]
@@ -25,9 +40,10 @@ pub struct Shipper {
     index: Arc<Index>,
     spool: Spool,
     store: ChunkStore,
+    disk: Arc<DiskGate>,
+    worker: Arc<Worker>,
     metrics: Arc<Metrics>,
     duty: Arc<dyn Duty>,
-    wake: Notify,
     /// Held for as long as a round runs.
     shipping: Mutex<()>,
 }
@@ -39,37 +55,43 @@ impl Shipper {
     /// From a spool to a store.
     pub fn new(
         exec: Exec,
-        index: Arc<Index>,
-        spool: Spool,
-        store: ChunkStore,
+        places: Places,
+        disk: Arc<DiskGate>,
+        worker: Arc<Worker>,
         metrics: Arc<Metrics>,
         duty: Arc<dyn Duty>,
     ) -> Self {
-        Shipper { exec, index, spool, store, metrics, duty, wake: Notify::new(), shipping: Mutex::default() }
+        let Places { index, spool, store } = places;
+        Shipper { exec, index, spool, store, disk, worker, metrics, duty, shipping: Mutex::default() }
     }
 
     /// Says that there is something to ship.
     pub fn wake(&self) {
-        self.wake.notify_one();
+        self.worker.wake();
     }
 
     /// Ships until it is dropped.
     pub async fn run(&self) {
-        loop {
-            match self.ship_all().await {
-                Ok(()) => self.wake.notified().await,
-                // Whoever wakes us meanwhile waits too: the store is no better for being asked at once.
-                Err(_) => tokio::time::sleep(PAUSE_AFTER_FAILURE).await,
-            }
-        }
+        self.worker.keep(RHYTHM, || self.ship_in_turn()).await;
     }
 
     /// Ships everything that waits.
     ///
     /// # Errors
-    /// The store or the index refuses; what is left waits on.
+    /// The store or the index refuses, or shipping is paused; what is left waits on.
     pub async fn ship_all(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.worker.is_paused(),
+            "shipping is paused; `grapevine workers resume ship` goes on with it"
+        );
+        self.worker.round(self.ship_in_turn()).await.map_err(anyhow::Error::msg)
+    }
+
+    async fn ship_in_turn(&self) -> anyhow::Result<()> {
         let _one_at_a_time = self.shipping.lock().await;
+        // A store behind a network frees this disk; one that is a directory may lie on it.
+        let fills = self.disk.rung() >= Rung::ReadOnly && self.store.local_path("probe").is_some();
+        ensure!(!fills, "the disk is too full to carry packs into a directory; they wait in the spool");
         self.round().await
     }
 
@@ -77,19 +99,25 @@ impl Shipper {
         let mut waiting = self.waiting().await?;
         self.report(&waiting);
         waiting.sort_by_key(|(day, _, record)| (*day, record.first_ts));
+        let total = waiting.len() as u64;
         while let Some((day, id, record)) = waiting.first().cloned() {
+            self.worker.progress(total - waiting.len() as u64, total);
+            if self.worker.is_paused() {
+                return Ok(());
+            }
+            let bytes = record.bytes;
             if let Err(error) = self.ship(day, id, record).await {
                 self.metrics.store_errors.inc();
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    packs = waiting.len(),
-                    "the chunk store takes no packs; they wait in the spool"
+                let packs = waiting.len();
+                return Err(
+                    error.context(format!("the chunk store takes no packs; {packs} wait in the spool"))
                 );
-                return Err(error);
             }
             waiting.remove(0);
             self.report(&waiting);
+            self.worker.spend(bytes).await;
         }
+        self.worker.progress(total, total);
         Ok(())
     }
 
