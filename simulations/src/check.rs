@@ -2,12 +2,13 @@
 //!
 //! A push that was not answered may be stored or not, now or later; its lines may come back, but need not.
 //!
-//! Lines of one timestamp are to come back as they arrived: within a push and, unless [`Ties`] says otherwise, across
-//! pushes.
+//! Lines of one timestamp are to come back as they arrived: within a push and, if [`Ties`] says so, across pushes that
+//! went to the same node. Pushes to different nodes have no order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::scenario::format::Ties;
 use crate::workload::{Entry, Workload};
 
 /// A broken promise.
@@ -34,6 +35,17 @@ pub enum Violation {
         /// What it says.
         line: String,
     },
+    /// A count is none that can be.
+    Miscounted {
+        /// Of which stream.
+        stream: u64,
+        /// What was answered.
+        counted: u64,
+        /// Lines that were acknowledged before the question.
+        least: u64,
+        /// Lines that were sent before the answer.
+        most: u64,
+    },
     /// Two lines came back the wrong way round.
     Disordered {
         /// Of which stream.
@@ -58,21 +70,14 @@ impl fmt::Display for Violation {
             Violation::Invented { stream, line } => {
                 write!(f, "stream {stream}: nobody wrote `{}`", line.chars().take(80).collect::<String>())
             }
+            Violation::Miscounted { stream, counted, least, most } => {
+                write!(f, "stream {stream}: {counted} lines were counted, where there are {least} to {most}")
+            }
             Violation::Disordered { stream, first, second } => {
                 write!(f, "stream {stream}: line {first} came before line {second}")
             }
         }
     }
-}
-
-/// Between which lines of one timestamp the order of arrival is checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ties {
-    /// Those of one push.
-    WithinPushes,
-    /// Those of different pushes too, if the earlier was acknowledged before the later was sent.
-    #[default]
-    AcrossPushes,
 }
 
 /// What was written, and what of it was acknowledged.
@@ -85,14 +90,34 @@ pub struct Ledger {
 
 #[derive(Debug, Default)]
 struct Stream {
-    /// The first sequence of each push, by which it is known, and whether it was acknowledged.
-    pushes: BTreeMap<u64, bool>,
+    /// By the first sequence of each.
+    pushes: BTreeMap<u64, Push>,
     next: u64,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Push {
+    acknowledged: bool,
+    sent: Sent,
+}
+
+/// Where a push was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sent {
+    #[default]
+    Nowhere,
+    To(usize),
+    /// To one node after the other: it has no place in either's order.
+    ToSeveral,
+}
+
 impl Stream {
-    fn push_of(&self, sequence: u64) -> Option<(u64, bool)> {
-        self.pushes.range(..=sequence).next_back().map(|(first, acknowledged)| (*first, *acknowledged))
+    fn push_of(&self, sequence: u64) -> Option<(u64, Push)> {
+        self.pushes.range(..=sequence).next_back().map(|(first, push)| (*first, *push))
+    }
+
+    fn is_acknowledged(&self, sequence: u64) -> bool {
+        self.push_of(sequence).is_some_and(|(_, push)| push.acknowledged)
     }
 }
 
@@ -106,27 +131,52 @@ impl Ledger {
     pub fn offer(&mut self, stream: u64, lines: u64) -> std::ops::Range<u64> {
         let state = self.streams.entry(stream).or_default();
         let sequences = state.next..state.next + lines;
-        state.pushes.insert(sequences.start, false);
+        state.pushes.insert(sequences.start, Push::default());
         state.next = sequences.end;
         sequences
     }
 
+    /// The push that begins with a sequence is sent to a node.
+    pub fn send(&mut self, stream: u64, first: u64, node: usize) {
+        let push = self.streams.entry(stream).or_default().pushes.entry(first).or_default();
+        push.sent = match push.sent {
+            Sent::Nowhere => Sent::To(node),
+            sent if sent == Sent::To(node) => sent,
+            _ => Sent::ToSeveral,
+        };
+    }
+
     /// The push that begins with a sequence was acknowledged.
     pub fn acknowledge(&mut self, stream: u64, first: u64) {
-        self.streams.entry(stream).or_default().pushes.insert(first, true);
+        self.streams.entry(stream).or_default().pushes.entry(first).or_default().acknowledged = true;
+    }
+
+    /// All streams that have lines.
+    pub fn streams(&self) -> Vec<u64> {
+        self.streams.keys().copied().collect()
+    }
+
+    /// How many lines of a stream were sent or are about to be.
+    pub fn offered(&self, stream: u64) -> u64 {
+        self.streams.get(&stream).map_or(0, |state| state.next)
     }
 
     /// How many lines were acknowledged.
     pub fn acknowledged(&self) -> u64 {
-        let of =
-            |stream: &Stream| (0..stream.next).filter(|n| stream.push_of(*n).is_some_and(|(_, a)| a)).count();
-        self.streams.values().map(|stream| of(stream) as u64).sum()
+        self.streams.keys().map(|stream| self.owed(*stream).len() as u64).sum()
     }
 
     /// The sequences of a stream that an answer must hold which is asked for from now on.
     pub fn owed(&self, stream: u64) -> BTreeSet<u64> {
         let Some(state) = self.streams.get(&stream) else { return BTreeSet::new() };
-        (0..state.next).filter(|n| state.push_of(*n).is_some_and(|(_, acknowledged)| acknowledged)).collect()
+        (0..state.next).filter(|sequence| state.is_acknowledged(*sequence)).collect()
+    }
+
+    /// Holds a count of a whole stream's lines against what was owed when it was asked for.
+    pub fn verify_count(&self, stream: u64, least: u64, counted: u64) -> Option<Violation> {
+        let most = self.offered(stream);
+        let wrong = counted < least || counted > most;
+        wrong.then_some(Violation::Miscounted { stream, counted, least, most })
     }
 
     /// Holds an answer about a whole stream, oldest line first, against what was owed when it was asked for.
@@ -171,9 +221,10 @@ impl Ledger {
         }
         let Some(state) = self.streams.get(&stream) else { return false };
         match (state.push_of(first), state.push_of(second)) {
-            (Some((of_first, _)), Some((of_second, acknowledged))) => {
-                let across = acknowledged && self.ties == Ties::AcrossPushes;
-                second < first && (of_first == of_second || across)
+            (Some((of_first, earlier)), Some((of_second, later))) => {
+                let across = self.ties == Ties::AcrossPushes && later.acknowledged;
+                let alike = later.sent == earlier.sent && later.sent != Sent::ToSeveral;
+                second < first && (of_first == of_second || across && alike)
             }
             _ => false,
         }
@@ -182,16 +233,18 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ledger, Ties, Violation};
+    use super::{Ledger, Violation};
+    use crate::scenario::format::Ties;
     use crate::workload::{Entry, Workload};
 
-    const WORKLOAD: Workload = Workload { seed: 1, streams: 1 };
+    const WORKLOAD: Workload = Workload { seed: 1 };
 
     /// Nine lines, the first six acknowledged in two pushes.
     fn ledger() -> Ledger {
         let mut ledger = Ledger::new(WORKLOAD, Ties::AcrossPushes);
         for acknowledged in [true, true, false] {
             let push = ledger.offer(0, 3);
+            ledger.send(0, push.start, 0);
             if acknowledged {
                 ledger.acknowledge(0, push.start);
             }
@@ -224,6 +277,31 @@ mod tests {
         check(&entries(&[1, 0, 2, 3, 4, 5]), &[tie]);
         let time = Violation::Disordered { stream: 0, first: 3, second: 2 };
         check(&entries(&[0, 1, 3, 2, 4, 5]), &[time]);
+    }
+
+    #[test]
+    fn ties_of_pushes_to_one_node_have_an_order_and_others_none() {
+        // The first six lines have two timestamps: 2 and 3 tie only if they are cut so.
+        let answer = |homes: [&[usize]; 2], ties| {
+            let mut ledger = Ledger::new(WORKLOAD, ties);
+            for (push, homes) in [ledger.offer(0, 2), ledger.offer(0, 1)].into_iter().zip(homes) {
+                homes.iter().for_each(|home| ledger.send(0, push.start, *home));
+                ledger.acknowledge(0, push.start);
+            }
+            ledger.verify(0, &ledger.owed(0), &entries(&[2, 0, 1]))
+        };
+        let disordered = [Violation::Disordered { stream: 0, first: 2, second: 0 }];
+        assert_eq!(answer([&[1], &[1]], Ties::AcrossPushes), disordered);
+        assert_eq!(answer([&[1], &[2]], Ties::AcrossPushes), []);
+        assert_eq!(answer([&[1, 2], &[2, 1]], Ties::AcrossPushes), []);
+        assert_eq!(answer([&[1], &[1]], Ties::WithinPushes), []);
+    }
+
+    #[test]
+    fn counts_lie_between_what_was_acknowledged_and_what_was_sent() {
+        let ledger = ledger();
+        let wrong = |counted| ledger.verify_count(0, 6, counted).is_some();
+        assert_eq!([5, 6, 8, 9, 10].map(wrong), [true, false, false, false, true]);
     }
 
     #[test]

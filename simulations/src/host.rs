@@ -9,7 +9,7 @@
 //! the node differently from what users run. In a fresh process the counter starts at 1, for 2 ms a seed; a
 //! seed that aborts or hangs takes no other with it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -22,6 +22,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use grapevine::env::WallClock;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -31,13 +32,17 @@ use crate::net::{LATENCY_MIN, Network};
 use crate::random::Random;
 use crate::trace;
 
-/// How far nodes run on their own. Whole milliseconds: tokio's timers have no finer grain.
-pub const WINDOW: Duration = Duration::from_millis(2);
-
-const _: () = assert!(WINDOW.as_nanos() <= LATENCY_MIN.as_nanos());
+/// Windows are no longer, so that faults begin about when they are due.
+const WINDOW_MAX: Duration = Duration::from_millis(100);
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The node that runs at the moment on this thread.
+pub fn current() -> Option<usize> {
+    CURRENT.try_with(Cell::get).ok().flatten()
 }
 
 /// What a node runs: called at each start.
@@ -58,6 +63,8 @@ pub struct Birth {
     pub network: Network,
     /// For its generators.
     pub seed: u64,
+    /// Turns true when it is told to stop, as by SIGTERM.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// The wall clock of a node: simulated time, and how far this node is off.
@@ -84,6 +91,8 @@ pub enum Incident {
 /// All nodes, and the time they share.
 pub struct Cluster {
     now: Duration,
+    /// How far nodes run on their own. Whole milliseconds: tokio's timers have no finer grain.
+    window: Duration,
     hosts: Vec<Host>,
     network: Network,
     random: Random,
@@ -103,6 +112,7 @@ struct Host {
 struct Life {
     runtime: Runtime,
     main: JoinHandle<Result<()>>,
+    stop: watch::Sender<bool>,
     /// The runtime's time at `began`.
     origin: Instant,
     began: Duration,
@@ -124,19 +134,21 @@ pub fn watch_panics() {
 }
 
 impl Cluster {
-    /// Nodes that run these programs, with their disks below a folder. None is started yet.
+    /// Nodes that run these programs, linked by a network, with their disks below a folder. None is started yet.
     ///
     /// # Errors
     /// The disks cannot be created.
-    pub fn new(seed: u64, root: &Path, programs: Vec<Program>) -> io::Result<Self> {
-        let network = Network::new(seed, programs.len());
+    pub fn new(seed: u64, root: &Path, network: Network, programs: Vec<Program>) -> io::Result<Self> {
+        let least = network.latency_min().clamp(LATENCY_MIN, WINDOW_MAX);
+        let window = Duration::from_millis(least.as_millis() as u64);
         let host = |(number, program)| {
             let disk = Disk::create(&root.join(format!("node-{number}")), number, seed)?;
             let (clock, zero) = (Arc::default(), Duration::ZERO);
             Ok(Host { program, disk, clock, life: None, incarnation: 0, paused_until: zero, lag: zero })
         };
         let hosts = programs.into_iter().enumerate().map(host).collect::<io::Result<_>>()?;
-        Ok(Cluster { now: Duration::ZERO, hosts, network, random: Random::of_part(seed, "cluster") })
+        let random = Random::of_part(seed, "cluster");
+        Ok(Cluster { now: Duration::ZERO, window, hosts, network, random })
     }
 
     /// The simulated time.
@@ -147,6 +159,16 @@ impl Cluster {
     /// The links.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// How long a window is.
+    pub fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// How often a node was started.
+    pub fn incarnation(&self, host: usize) -> u64 {
+        self.hosts[host].incarnation
     }
 
     /// A node's disk.
@@ -172,6 +194,7 @@ impl Cluster {
         det::set_clock(now, None, 0);
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
         let origin = runtime.block_on(async { Instant::now() });
+        let (stop, told) = watch::channel(false);
         let birth = Birth {
             host,
             incarnation: node.incarnation,
@@ -179,11 +202,13 @@ impl Cluster {
             clock: Arc::clone(&node.clock),
             network,
             seed,
+            stop: told,
         };
-        let main = node.disk.during(|| runtime.spawn((node.program)(birth)));
+        let program = &node.program;
+        let main = as_host(host, || node.disk.during(|| runtime.spawn(program(birth))));
         node.incarnation += 1;
         (node.paused_until, node.lag) = (Duration::ZERO, Duration::ZERO);
-        node.life = Some(Life { runtime, main, origin, began: now });
+        node.life = Some(Life { runtime, main, stop, origin, began: now });
         Ok(())
     }
 
@@ -193,9 +218,15 @@ impl Cluster {
         let now = self.now;
         let node = &mut self.hosts[host];
         // As the node: what is dropped may look at the clock or close files.
-        node.as_itself(|node| drop(node.life.take()));
+        as_host(host, || node.as_itself(|node| drop(node.life.take())));
         det::set_clock(now, None, 0);
         self.network.forget(host);
+    }
+
+    /// Tells a node to stop, as by SIGTERM. Its program ends by itself.
+    pub fn stop(&mut self, host: usize) {
+        trace::event("stop", host, &[]);
+        self.hosts[host].life.iter().for_each(|life| _ = life.stop.send_replace(true));
     }
 
     /// Takes the power from a node: of what its disk was not told to sync, so many changes in a thousand stay.
@@ -214,6 +245,11 @@ impl Cluster {
         self.hosts[host].paused_until = self.now + length;
     }
 
+    /// Lets a suspended node go on.
+    pub fn resume(&mut self, host: usize) {
+        self.hosts[host].paused_until = Duration::ZERO;
+    }
+
     /// Sets how far a node's wall clock is off.
     pub fn set_skew(&mut self, host: usize, nanos: i64) {
         trace::event("skew", host, &nanos.to_le_bytes());
@@ -225,7 +261,7 @@ impl Cluster {
     /// # Errors
     /// A task of a node panicked.
     pub fn step(&mut self) -> Result<Vec<(usize, Incident)>> {
-        let end = self.now + WINDOW;
+        let end = self.now + self.window;
         let mut incidents = Vec::new();
         for (number, node) in self.hosts.iter_mut().enumerate() {
             let due = self.network.take_due(number, end);
@@ -233,13 +269,13 @@ impl Cluster {
                 continue; // What arrives at a node that is down is lost.
             }
             if node.paused_until > self.now {
-                node.lag += WINDOW;
+                node.lag += self.window;
                 // Datagrams wait in the machine's socket; timers do not run.
                 due.into_iter().for_each(|datagram| self.network.hand_over(number, datagram));
                 continue;
             }
             let network = &self.network;
-            let ended = node.as_itself(|node| node.run(end, network, number, due));
+            let ended = as_host(number, || node.as_itself(|node| node.run(end, network, number, due)));
             if let Some(panic) = PANIC.take() {
                 bail!("node {number} panicked: {panic}");
             }
@@ -253,6 +289,14 @@ impl Cluster {
         det::set_clock(end, None, 0);
         Ok(incidents)
     }
+}
+
+/// Runs something that is on account of a node.
+fn as_host<R>(host: usize, work: impl FnOnce() -> R) -> R {
+    CURRENT.set(Some(host));
+    let result = work();
+    CURRENT.set(None);
+    result
 }
 
 impl Host {
@@ -275,7 +319,7 @@ impl Host {
         number: usize,
         due: Vec<crate::net::Datagram>,
     ) -> Option<Result<()>> {
-        let Life { runtime, main, origin, began } = self.life.as_mut()?;
+        let Life { runtime, main, origin, began, .. } = self.life.as_mut()?;
         let (origin, began) = (*origin, *began);
         let lag = std::mem::take(&mut self.lag);
         runtime.block_on(async {

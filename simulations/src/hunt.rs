@@ -32,8 +32,8 @@ pub struct Hunt {
 /// What came of a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// All promises were kept.
-    Held,
+    /// All promises were kept; the run's summary.
+    Held(String),
     /// Some were broken; the run's own words.
     Broken(String),
     /// Two runs differed; where.
@@ -45,7 +45,7 @@ pub enum Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Held => f.write_str("held"),
+            Verdict::Held(summary) => f.write_str(summary),
             Verdict::Broken(text) => write!(f, "BROKEN\n{text}"),
             Verdict::Diverged(text) => write!(f, "DIVERGED: two runs of this seed differ\n{text}"),
             Verdict::Failed(text) => write!(f, "FAILED: the harness or the whole process\n{text}"),
@@ -53,14 +53,23 @@ impl fmt::Display for Verdict {
     }
 }
 
+impl Verdict {
+    /// Whether all promises were kept.
+    pub fn held(&self) -> bool {
+        matches!(self, Verdict::Held(_))
+    }
+}
+
 impl Hunt {
-    /// Runs a range of seeds and tells of each as it is done. Gives back those that did not hold, in order.
+    /// Runs a range of seeds, up to the first that does not hold or `all`, and tells of each as it is done. Gives back
+    /// those that did not hold, in order.
     ///
     /// # Errors
     /// No process can be started.
     pub fn run(
         &self,
         seeds: Range<u64>,
+        all: bool,
         tell: &(dyn Fn(u64, &Verdict) + Sync),
     ) -> Result<Vec<(u64, Verdict)>> {
         let next = AtomicU64::new(seeds.start);
@@ -73,8 +82,11 @@ impl Hunt {
                 }
                 let verdict = self.judge(seed, &[])?;
                 tell(seed, &verdict);
-                if verdict != Verdict::Held {
+                if !verdict.held() {
                     found.lock().expect("no holder of this lock panics").push((seed, verdict));
+                    if !all {
+                        next.store(seeds.end, Ordering::Relaxed);
+                    }
                 }
             }
         };
@@ -112,23 +124,22 @@ impl Hunt {
         }
     }
 
-    /// Leaves out as many faults of a seed that does not hold as can be left out. Gives back those to skip.
+    /// Leaves out faults of a seed that does not hold, as long as it does not: halves first, then smaller parts, until
+    /// none of those left can go (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input", 2002).
+    /// Gives back those to skip.
     ///
     /// # Errors
     /// The seed holds, or no process can be started.
     pub fn shrink(&self, seed: u64, faults: usize) -> Result<Vec<usize>> {
-        if self.judge(seed, &[])? == Verdict::Held {
+        if self.judge(seed, &[])?.held() {
             bail!("seed {seed} holds: there is nothing to make smaller");
         }
-        let mut skip = Vec::new();
-        for fault in (0..faults).rev() {
-            skip.push(fault);
-            if self.judge(seed, &skip)? == Verdict::Held {
-                skip.pop();
-            }
-        }
-        skip.reverse();
-        Ok(skip)
+        let mut fails = |kept: &[usize]| -> Result<bool> {
+            let skip: Vec<usize> = (0..faults).filter(|fault| !kept.contains(fault)).collect();
+            Ok(!self.judge(seed, &skip)?.held())
+        };
+        let kept = smallest((0..faults).collect(), &mut fails)?;
+        Ok((0..faults).filter(|fault| !kept.contains(fault)).collect())
     }
 
     fn process(&self, seed: u64, skip: &[usize], trace: Option<&PathBuf>) -> Result<Output> {
@@ -148,8 +159,64 @@ impl Hunt {
 fn verdict(output: &Output) -> Verdict {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match output.status.code() {
-        Some(0) => Verdict::Held,
+        Some(0) => Verdict::Held(last_line(&output.stdout)),
         Some(code) if code == i32::from(EXIT_BROKEN) => Verdict::Broken(text(&output.stdout)),
         _ => Verdict::Failed(format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))),
+    }
+}
+
+fn last_line(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).lines().last().unwrap_or_default().to_owned()
+}
+
+/// The fewest of these that still fail, as far as leaving out parts leads.
+fn smallest(mut kept: Vec<usize>, fails: &mut dyn FnMut(&[usize]) -> Result<bool>) -> Result<Vec<usize>> {
+    let mut part = kept.len().div_ceil(2);
+    while part > 0 && !kept.is_empty() {
+        let mut smaller = false;
+        let mut start = 0;
+        while start < kept.len() {
+            let end = (start + part).min(kept.len());
+            let rest: Vec<usize> = kept[..start].iter().chain(&kept[end..]).copied().collect();
+            if fails(&rest)? {
+                kept = rest;
+                smaller = true;
+            } else {
+                start = end;
+            }
+        }
+        part = match part {
+            1 if smaller => 1,
+            1 => 0,
+            larger => larger.div_ceil(2).min(kept.len().max(1)),
+        };
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    use super::smallest;
+
+    proptest! {
+        #[test]
+        fn only_what_matters_is_left(matters in proptest::collection::btree_set(0_usize..30, 0..5), more: bool) {
+            let mut tries = 0;
+            let mut fails = |kept: &[usize]| {
+                tries += 1;
+                Ok(matters.iter().all(|fault| kept.contains(fault)))
+            };
+            let kept = smallest((0..30 + usize::from(more)).collect(), &mut fails).unwrap();
+            prop_assert_eq!(kept, matters.iter().copied().collect::<Vec<_>>());
+            prop_assert!(tries < 150);
+        }
+
+        #[test]
+        fn what_fails_by_chance_ends_too(answers in proptest::collection::vec(any::<bool>(), 400)) {
+            let mut answers = answers.into_iter().chain(std::iter::repeat(false));
+            smallest((0..20).collect(), &mut |_: &[usize]| Ok(answers.next() == Some(true))).unwrap();
+        }
     }
 }

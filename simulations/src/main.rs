@@ -1,17 +1,24 @@
-//! `grapevine-sim`: runs, replays and hunts simulations.
+//! `grapevine-sim`: runs, explains, replays and hunts simulations.
 
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
-use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
-use grapevine_simulations::check::Ties;
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use grapevine_simulations::host::watch_panics;
 use grapevine_simulations::hunt::{EXIT_BROKEN, Hunt, Verdict};
-use grapevine_simulations::scenario::{Canary, Options, SCENARIOS, Scenario};
+use grapevine_simulations::logs::Listener;
+use grapevine_simulations::report::Outcome;
+use grapevine_simulations::run;
+use grapevine_simulations::scenario::format::Kind;
+use grapevine_simulations::scenario::{Canary, Options, SCENARIOS, Scenario, text_of};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Exit code where the harness itself failed, or two runs of a seed differed.
 const EXIT_FAILED: u8 = 3;
@@ -27,36 +34,24 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Run a scenario once. Exits with 1 if a promise was broken.
-    Run {
+    Run(One),
+    /// Run a scenario once and tell all that happened.
+    Explain {
         #[command(flatten)]
-        what: What,
-        /// Decides everything that happens.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Faults to leave out, by their numbers in the timeline.
-        #[arg(long, value_delimiter = ',')]
-        skip: Vec<usize>,
-        /// Keep all events in a file, a line each.
+        one: One,
+        /// Draw it, as one page that needs nothing else.
         #[arg(long, value_name = "FILE")]
-        trace: Option<PathBuf>,
-        /// Show the nodes' own log, as in `info` or `grapevine=debug`.
-        #[arg(long, value_name = "FILTER")]
-        log: Option<String>,
+        html: Option<PathBuf>,
     },
-    /// Name the scenarios.
-    List,
+    /// Name the scenarios that come along, or print one: a file to start your own from.
+    List {
+        /// The scenario to print.
+        scenario: Option<String>,
+    },
     /// Run a seed twice in processes of their own, and compare all events.
-    Replay {
-        #[command(flatten)]
-        what: What,
-        /// The seed.
-        #[arg(long)]
-        seed: u64,
-        /// Faults to leave out.
-        #[arg(long, value_delimiter = ',')]
-        skip: Vec<usize>,
-    },
-    /// Run many seeds, a process each.
+    Replay(One),
+    /// Run many seeds, a process each, until one does not hold. Its faults are then left out one after the other, as
+    /// far as it still fails, and the command that replays it is printed.
     Hunt {
         #[command(flatten)]
         what: What,
@@ -66,30 +61,52 @@ enum Task {
         /// Run each twice, and compare all events.
         #[arg(long)]
         twice: bool,
-        /// Leave faults out of each seed found, as long as it does not hold.
+        /// Go on after the first that does not hold, and leave none of its faults out.
         #[arg(long)]
-        shrink: bool,
+        all: bool,
         /// Processes at a time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
     },
 }
 
+/// One run.
+#[derive(Debug, Args)]
+struct One {
+    #[command(flatten)]
+    what: What,
+    /// Decides everything that happens.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Faults to leave out, by their numbers in the timeline.
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<usize>,
+    /// Keep all events in a file, a line each.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Show the nodes' own log, as in `info` or `grapevine=debug`.
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
 /// What is run.
 #[derive(Debug, Args)]
 struct What {
-    /// The scenario.
+    /// A scenario that comes along, or the path of a file.
     #[arg(default_value = SCENARIOS[0].name)]
     scenario: String,
-    /// Simulated seconds with faults; the time to recover comes on top.
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// How many faults there are.
-    #[arg(long, default_value_t = 12)]
-    faults: usize,
-    /// Check the order of lines of one timestamp within a push alone, not across pushes.
+    /// How many nodes, if not as many as the scenario says.
     #[arg(long)]
-    lenient_ties: bool,
+    nodes: Option<usize>,
+    /// Simulated minutes with faults; the time to recover comes on top.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Which faults are drawn from the seed, instead of those of the scenario.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    faults: Option<Vec<Kind>>,
+    /// How many faults are drawn.
+    #[arg(long)]
+    events: Option<usize>,
     /// A bug to plant, which must be found.
     #[arg(long, hide = true)]
     canary: Option<Canary>,
@@ -97,21 +114,35 @@ struct What {
 
 impl What {
     fn arguments(&self) -> Vec<OsString> {
-        let (seconds, faults) = (self.seconds.to_string(), self.faults.to_string());
-        let mut arguments: Vec<OsString> =
-            [&self.scenario, "--seconds", &seconds, "--faults", &faults].map(OsString::from).into();
-        if self.lenient_ties {
-            arguments.push("--lenient-ties".into());
-        }
-        if let Some(canary) = self.canary {
-            let name = clap::ValueEnum::to_possible_value(&canary).expect("no canary is hidden");
-            arguments.extend(["--canary".into(), name.get_name().into()]);
-        }
-        arguments
+        let mut arguments = vec![self.scenario.clone()];
+        let mut option = |name: &str, value: Option<String>| {
+            arguments.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+        };
+        option("--nodes", self.nodes.map(|nodes| nodes.to_string()));
+        option("--minutes", self.minutes.map(|minutes| minutes.to_string()));
+        let name = |kind: &Kind| kind.to_possible_value().expect("no kind is hidden").get_name().to_owned();
+        let names = |kinds: &Vec<Kind>| kinds.iter().map(name).collect::<Vec<_>>().join(",");
+        option("--faults", self.faults.as_ref().map(names));
+        option("--events", self.events.map(|events| events.to_string()));
+        let name = |canary: Canary| canary.to_possible_value().expect("no canary is hidden");
+        option("--canary", self.canary.map(|canary| name(canary).get_name().to_owned()));
+        arguments.into_iter().map(OsString::from).collect()
+    }
+
+    fn options(&self, seed: u64, skip: &[usize]) -> Result<Options> {
+        let seconds = self.minutes.map(|minutes| Duration::try_from_secs_f64(minutes * 60.0));
+        Ok(Options {
+            seed,
+            nodes: self.nodes,
+            length: seconds.transpose().context("read --minutes")?,
+            kinds: self.faults.clone(),
+            events: self.events,
+            skip: skip.to_vec(),
+            canary: self.canary,
+        })
     }
 
     fn hunt(&self, twice: bool, jobs: usize) -> Result<Hunt> {
-        Scenario::of_name(&self.scenario)?;
         Ok(Hunt { program: std::env::current_exe()?, arguments: self.arguments(), twice, jobs })
     }
 }
@@ -125,13 +156,15 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Task::Run { what, seed, skip, trace, log } => run(&what, seed, skip, trace, log.as_deref()),
-        Task::List => {
-            SCENARIOS.iter().for_each(|scenario| println!("{:12} {}", scenario.name, scenario.about));
-            Ok(ExitCode::SUCCESS)
-        }
-        Task::Replay { what, seed, skip } => replay(&what, seed, &skip),
-        Task::Hunt { what, seeds, twice, shrink, jobs } => hunt(&what, seeds, twice, shrink, jobs),
+        Task::Run(one) => run_one(&one).map(|(outcome, ended)| {
+            print!("{}", outcome.timeline.told(&outcome.names, false));
+            println!("{}", outcome.summary());
+            ended
+        }),
+        Task::Explain { one, html } => explain(&one, html),
+        Task::List { scenario } => list(scenario.as_deref()),
+        Task::Replay(one) => replay(&one),
+        Task::Hunt { what, seeds, twice, all, jobs } => hunt(&what, seeds, twice, all, jobs),
     };
     done.unwrap_or_else(|error| {
         eprintln!("grapevine-sim: {error:#}");
@@ -139,29 +172,38 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(
-    what: &What,
-    seed: u64,
-    skip: Vec<usize>,
-    trace: Option<PathBuf>,
-    log: Option<&str>,
-) -> Result<ExitCode> {
-    let scenario = Scenario::of_name(&what.scenario)?;
-    println!("{}", headline(what, seed, &skip));
-    if let Some(filter) = log {
-        tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_new(filter)?)
-            .with_writer(std::io::stderr)
-            .init();
-    }
+fn run_one(one: &One) -> Result<(Outcome, ExitCode)> {
+    let options = one.what.options(one.seed, &one.skip)?;
+    let scenario = Scenario::load(&one.what.scenario, &options)?;
+    println!("{}", headline(&one.what, one.seed, &one.skip));
+    let shown = one.log.as_ref().map(EnvFilter::try_new).transpose().context("read --log")?;
+    let shown =
+        shown.map(|filter| tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter));
+    tracing_subscriber::registry().with(shown).with(Listener.with_filter(LevelFilter::WARN)).init();
     watch_panics();
-    let What { seconds, faults, lenient_ties, canary, .. } = *what;
-    let ties = if lenient_ties { Ties::WithinPushes } else { Ties::AcrossPushes };
-    let outcome = scenario.run(&Options { seed, seconds, faults, skip, ties, canary, trace })?;
-    print!("{}", outcome.timeline);
-    println!("{}", outcome.summary());
+    let outcome = run::run(scenario, &options, one.trace.as_deref())?;
     let held = outcome.violations.is_empty();
-    Ok(if held { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BROKEN) })
+    Ok((outcome, if held { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BROKEN) }))
+}
+
+fn explain(one: &One, html: Option<PathBuf>) -> Result<ExitCode> {
+    let (outcome, ended) = run_one(one)?;
+    print!("{}", outcome.timeline.told(&outcome.names, true));
+    println!("{}", outcome.summary());
+    let _ = html;
+    Ok(ended)
+}
+
+fn list(scenario: Option<&str>) -> Result<ExitCode> {
+    if let Some(name) = scenario {
+        print!("{}", text_of(name)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for shipped in SCENARIOS {
+        let scenario = Scenario::load(shipped.name, &Options::default())?;
+        println!("{:34} {}", shipped.name, scenario.about);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Seed, commit, options, and the command that shows it all again.
@@ -183,30 +225,35 @@ fn commit() -> String {
     text.map_or_else(|| "unknown".into(), |text| String::from_utf8_lossy(&text).trim().to_owned())
 }
 
-fn replay(what: &What, seed: u64, skip: &[usize]) -> Result<ExitCode> {
-    println!("{}", headline(what, seed, skip));
-    let verdict = what.hunt(true, 1)?.judge(seed, skip)?;
+fn replay(one: &One) -> Result<ExitCode> {
+    println!("{}", headline(&one.what, one.seed, &one.skip));
+    let verdict = one.what.hunt(true, 1)?.judge(one.seed, &one.skip)?;
     println!("{verdict}");
     Ok(code(&verdict))
 }
 
 fn code(verdict: &Verdict) -> ExitCode {
     match verdict {
-        Verdict::Held => ExitCode::SUCCESS,
+        Verdict::Held(_) => ExitCode::SUCCESS,
         Verdict::Broken(_) => ExitCode::from(EXIT_BROKEN),
         Verdict::Diverged(_) | Verdict::Failed(_) => ExitCode::from(EXIT_FAILED),
     }
 }
 
-fn hunt(what: &What, seeds: Range<u64>, twice: bool, shrink: bool, jobs: usize) -> Result<ExitCode> {
-    println!("commit {}, seeds {}..{}, {:?}", commit(), seeds.start, seeds.end, what);
+fn hunt(what: &What, seeds: Range<u64>, twice: bool, all: bool, jobs: usize) -> Result<ExitCode> {
+    println!("commit {}, seeds {}..{}, {:?}", commit(), seeds.start, seeds.end, what.arguments());
     let hunt = what.hunt(twice, jobs)?;
-    let found = hunt.run(seeds, &|seed, verdict| println!("seed {seed}: {verdict}"))?;
-    for (seed, _) in found.iter().filter(|_| shrink) {
-        let skip = hunt.shrink(*seed, what.faults)?;
-        println!("smaller: {}", headline(what, *seed, &skip));
-    }
+    let found = hunt.run(seeds, all, &|seed, verdict| println!("seed {seed}: {verdict}"))?;
+    let Some((seed, verdict)) = found.first() else {
+        println!("all seeds held");
+        return Ok(ExitCode::SUCCESS);
+    };
     let numbers: Vec<String> = found.iter().map(|(seed, _)| seed.to_string()).collect();
     println!("{} seeds did not hold: {}", found.len(), numbers.join(" "));
-    Ok(found.first().map_or(ExitCode::SUCCESS, |(_, verdict)| code(verdict)))
+    if !all {
+        let events = Scenario::load(&what.scenario, &what.options(*seed, &[])?)?.events.len();
+        println!("leaving out those of its {events} faults that do not matter");
+        println!("{}", headline(what, *seed, &hunt.shrink(*seed, events)?));
+    }
+    Ok(code(verdict))
 }

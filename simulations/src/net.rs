@@ -27,10 +27,10 @@ pub const LATENCY_MIN: Duration = Duration::from_millis(2);
 /// Datagrams that wait in a socket; more are dropped, as the kernel does.
 const INBOX_MAX: usize = 4096;
 
-/// What the links are like.
-#[derive(Clone, Copy, Debug)]
+/// What a link is like, or by how much something makes it worse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weather {
-    /// How long a datagram takes at least; not below [`LATENCY_MIN`].
+    /// How long a datagram takes at least; not below [`LATENCY_MIN`] for a link.
     pub latency: Duration,
     /// How much longer it may take.
     pub jitter: Duration,
@@ -40,13 +40,20 @@ pub struct Weather {
     pub duplicate_permille: u64,
 }
 
-impl Default for Weather {
-    fn default() -> Self {
+impl Weather {
+    /// A cable between two machines of one room.
+    pub fn good() -> Self {
+        Weather { latency: LATENCY_MIN, jitter: Duration::from_millis(1), ..Weather::default() }
+    }
+
+    /// Both on top of each other.
+    #[must_use]
+    pub fn and(self, worse: Weather) -> Self {
         Weather {
-            latency: LATENCY_MIN,
-            jitter: Duration::from_millis(1),
-            loss_permille: 0,
-            duplicate_permille: 0,
+            latency: self.latency + worse.latency,
+            jitter: self.jitter + worse.jitter,
+            loss_permille: self.loss_permille + worse.loss_permille,
+            duplicate_permille: self.duplicate_permille + worse.duplicate_permille,
         }
     }
 }
@@ -67,7 +74,10 @@ pub struct Network(Arc<Mutex<State>>);
 
 struct State {
     random: Random,
-    weather: Weather,
+    /// From each host to each.
+    links: Vec<Vec<Weather>>,
+    /// What makes all links of a host worse.
+    worse: Vec<Weather>,
     /// Pairs of (from, to) that nothing passes.
     blocked: BTreeSet<(usize, usize)>,
     hosts: Vec<Host>,
@@ -116,18 +126,42 @@ impl fmt::Debug for Network {
 }
 
 impl Network {
-    /// Links between so many nodes.
+    /// Good links between so many nodes.
     pub fn new(seed: u64, hosts: usize) -> Self {
-        let hosts = (0..hosts).map(|_| Host::default()).collect();
-        let (weather, blocked) = (Weather::default(), BTreeSet::new());
-        let random = Random::of_part(seed, "network");
-        Network(Arc::new(Mutex::new(State { random, weather, blocked, hosts, sent: 0 })))
+        Self::of_links(seed, vec![vec![Weather::good(); hosts]; hosts])
     }
 
-    /// Changes what the links are like, for what is sent from now on.
-    pub fn set_weather(&self, weather: Weather) {
-        assert!(weather.latency >= LATENCY_MIN, "a shorter latency than a window would break causality");
-        lock(&self.0).weather = weather;
+    /// These links, from each node to each.
+    pub fn of_links(seed: u64, links: Vec<Vec<Weather>>) -> Self {
+        let latencies = links.iter().flatten().map(|link| link.latency);
+        assert!(
+            latencies.min() >= Some(LATENCY_MIN),
+            "a shorter latency than a window would break causality"
+        );
+        let hosts = links.iter().map(|_| Host::default()).collect();
+        let (worse, blocked) = (vec![Weather::default(); links.len()], BTreeSet::new());
+        let random = Random::of_part(seed, "network");
+        Network(Arc::new(Mutex::new(State { random, links, worse, blocked, hosts, sent: 0 })))
+    }
+
+    /// The least time that anything takes from one node to another.
+    pub fn latency_min(&self) -> Duration {
+        let state = lock(&self.0);
+        let between = |(from, links): (usize, &Vec<Weather>)| {
+            let others = links.iter().enumerate().filter(move |(to, _)| *to != from);
+            others.map(|(_, link)| link.latency).min()
+        };
+        state.links.iter().enumerate().filter_map(between).min().unwrap_or(LATENCY_MIN)
+    }
+
+    /// Makes all links of a node worse, for what is sent from now on.
+    pub fn set_worse(&self, host: usize, worse: Weather) {
+        lock(&self.0).worse[host] = worse;
+    }
+
+    /// How many datagrams were sent.
+    pub fn sent(&self) -> u64 {
+        lock(&self.0).sent
     }
 
     /// Lets nothing pass from one node to another any more, or lets it pass again. One way only.
@@ -144,7 +178,7 @@ impl Network {
     pub fn heal(&self) {
         let mut state = lock(&self.0);
         state.blocked.clear();
-        state.weather = Weather::default();
+        state.worse.fill(Weather::default());
     }
 
     /// Binds a port of a node.
@@ -191,7 +225,7 @@ impl Network {
         let mut state = lock(&self.0);
         let state = &mut *state;
         let Some(target) = host_of(to.ip()).filter(|host| *host < state.hosts.len()) else { return };
-        let weather = state.weather;
+        let weather = state.links[from.0][target].and(state.worse[from.0]).and(state.worse[target]);
         let lost = state.random.permille(weather.loss_permille);
         if lost || state.blocked.contains(&(from.0, target)) {
             return;
@@ -336,16 +370,27 @@ mod tests {
     #[test]
     fn bad_weather_loses_doubles_and_reorders() {
         let network = Network::new(1, 2);
-        network.set_weather(Weather {
-            jitter: Duration::from_millis(50),
-            loss_permille: 300,
-            duplicate_permille: 300,
-            ..Weather::default()
-        });
+        let jitter = Duration::from_millis(50);
+        let bad = Weather { jitter, loss_permille: 300, duplicate_permille: 300, ..Weather::default() };
+        network.set_worse(1, bad);
         let arrived = send(&network, 0, 1, 200);
         assert!((0..200).any(|n| !arrived.contains(&n)), "none was lost");
         assert!((0..200).any(|n| arrived.iter().filter(|a| **a == n).count() == 2), "none came twice");
         assert!(!arrived.is_sorted(), "none overtook another");
+    }
+
+    #[test]
+    fn each_pair_has_a_link_of_its_own() {
+        let far = Weather { latency: Duration::from_millis(90), jitter: Duration::ZERO, ..Weather::good() };
+        let near = Weather { jitter: Duration::ZERO, ..Weather::good() };
+        let network = Network::of_links(1, vec![vec![near, near, far]; 3]);
+        let socket = network.bind(0, 9).unwrap();
+        for to in [1, 2] {
+            socket.send_to(b"x", SocketAddr::new(address(to), 9));
+        }
+        assert_eq!(network.take_due(1, LONG)[0].at, LATENCY_MIN);
+        assert_eq!(network.take_due(2, LONG)[0].at, Duration::from_millis(90));
+        assert_eq!(network.latency_min(), LATENCY_MIN);
     }
 
     #[test]

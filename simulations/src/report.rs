@@ -1,32 +1,15 @@
-//! What a run came to, for people: a timeline, what was broken, and how to see it again.
+//! What a run came to: what was broken, and how to see it again.
 
-use std::fmt;
 use std::time::Duration;
 
+use crate::timeline::Timeline;
 use crate::trace::Digest;
-
-/// A run, told.
-#[derive(Debug, Default)]
-pub struct Timeline {
-    lines: Vec<String>,
-}
-
-impl Timeline {
-    /// Notes what happened at a simulated time.
-    pub fn note(&mut self, at: Duration, what: impl fmt::Display) {
-        self.lines.push(format!("{:>9.3} s  {what}", at.as_secs_f64()));
-    }
-}
-
-impl fmt::Display for Timeline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
-    }
-}
 
 /// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
+    /// What the nodes are called, the clients last.
+    pub names: Vec<String>,
     /// What happened when.
     pub timeline: Timeline,
     /// Promises broken, in words; empty if all is well.
@@ -40,7 +23,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The line that tells it all: `hunt` reads its first word and the hash.
+    /// The line that tells it all.
     pub fn summary(&self) -> String {
         let verdict = if self.violations.is_empty() { "held" } else { "BROKEN" };
         let Digest { hash, events } = self.digest;

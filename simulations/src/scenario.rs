@@ -1,13 +1,19 @@
 //! The scenarios: what is run, under which faults, and what must hold.
+//!
+//! A scenario is a file ([`format`]); some come along ([`SCENARIOS`]), and a path leads to any other.
 
-pub mod lone_node;
+pub mod format;
+mod read;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-use crate::check::Ties;
-use crate::report::Outcome;
+use self::format::{Expect, File, Generator, Kind, Store, Workload};
+use crate::net::Weather;
+use crate::schedule::{self, Actors, Event, Fault};
 
 /// A bug planted on purpose: a harness that does not find it is worth nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -20,71 +26,141 @@ pub enum Canary {
     PutsLie,
 }
 
-/// What a run is told.
-#[derive(Clone, Debug)]
+/// What a run is told, beside its scenario.
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Decides everything.
     pub seed: u64,
-    /// How long faults go on, in simulated seconds.
-    pub seconds: u64,
-    /// How many faults.
-    pub faults: usize,
+    /// How many nodes there are, if not as many as the scenario says.
+    pub nodes: Option<usize>,
+    /// How long faults go on, if not as long as the scenario says.
+    pub length: Option<Duration>,
+    /// Which faults are drawn, if not those the scenario says.
+    pub kinds: Option<Vec<Kind>>,
+    /// How many faults are drawn, if not as many as the scenario says.
+    pub events: Option<usize>,
     /// Faults to leave out, by number.
     pub skip: Vec<usize>,
-    /// How strictly order is checked.
-    pub ties: Ties,
     /// A bug to plant.
     pub canary: Option<Canary>,
-    /// Where to keep the trace.
-    pub trace: Option<PathBuf>,
 }
 
-/// A scenario by name.
+/// A scenario that comes along.
 #[derive(Clone, Copy, Debug)]
-pub struct Scenario {
+pub struct Shipped {
     /// Its name.
     pub name: &'static str,
-    /// What it is about.
-    pub about: &'static str,
-    run: fn(&Options) -> Result<Outcome>,
+    /// Its file.
+    pub text: &'static str,
 }
 
-/// All scenarios.
-pub const SCENARIOS: [Scenario; 1] = [Scenario {
-    name: "lone-node",
-    about: "one node, its clients and its chunk store: power losses at any disk operation, full and failing \
-            disks, store outages, clock jumps, pauses, lost and doubled requests",
-    run: lone_node::run,
-}];
+macro_rules! shipped {
+    ($($name:literal),+ $(,)?) => {
+        [$(Shipped { name: $name, text: include_str!(concat!("scenarios/", $name, ".toml")) }),+]
+    };
+}
+
+/// All that come along.
+pub const SCENARIOS: [Shipped; 9] = shipped![
+    "lone-node",
+    "three-nodes",
+    "five-nodes-two-zones",
+    "two-flaky-shops-and-a-head-office",
+    "rolling-upgrade-at-peak",
+    "ship-at-sea",
+    "one-rack-loses-power",
+    "all-power-lost",
+    "partition-and-heal",
+];
+
+/// A node of a scenario.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodePlan {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub zone: String,
+    /// How much it is to hold.
+    pub weight: u16,
+    /// Whether it is not there from the beginning.
+    pub spare: bool,
+    /// Keys of its configuration with their values, as for `--set`.
+    pub config: BTreeMap<String, String>,
+}
+
+/// A scenario that has been read: everything named exists.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name, or its path.
+    pub name: String,
+    /// What it is about.
+    pub about: String,
+    /// How long faults go on.
+    pub length: Duration,
+    /// The nodes.
+    pub nodes: Vec<NodePlan>,
+    /// From each node to each; the clients' machine is the last.
+    pub links: Vec<Vec<Weather>>,
+    /// Owners of each stream.
+    pub replication_factor: usize,
+    /// How many must have a push.
+    pub write_acks: usize,
+    /// The chunk store.
+    pub store: Store,
+    /// What clients do.
+    pub workload: Workload,
+    /// What must hold.
+    pub expect: Expect,
+    /// What goes wrong, in order of time.
+    pub events: Vec<Event>,
+}
 
 impl Scenario {
-    /// The scenario of a name.
+    /// The scenario of a name, or of the file at a path, as far as the options leave it as it is.
     ///
     /// # Errors
-    /// There is none.
-    pub fn of_name(name: &str) -> Result<Self> {
-        match SCENARIOS.iter().find(|scenario| scenario.name == name) {
-            Some(scenario) => Ok(*scenario),
-            None => bail!("no scenario is called `{name}`; `grapevine-sim list` names them"),
-        }
+    /// There is none, or what it says cannot be; with what is wrong.
+    pub fn load(name: &str, options: &Options) -> Result<Self> {
+        let text = text_of(name)?;
+        let file: File = toml::from_str(&text).with_context(|| format!("read scenario `{name}`"))?;
+        read::scenario(name, file, options).with_context(|| format!("scenario `{name}`"))
     }
 
-    /// Runs it in a thread of its own, with time and chance from the seed.
-    ///
-    /// # Errors
-    /// The harness itself failed.
-    pub fn run(self, options: &Options) -> Result<Outcome> {
-        if !crate::det::is_linked() {
-            bail!("this executable was linked without the harness's own clock and randomness");
-        }
-        std::thread::scope(|scope| {
-            let work = || {
-                let _entered = crate::det::enter(options.seed);
-                (self.run)(options)
-            };
-            // Deep enough for a debug build's parsers and compressors.
-            let thread = std::thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, work)?;
-            thread.join().unwrap_or_else(|_| bail!("the harness itself panicked; see above"))
-        })
+    /// The clients' machine, as a number of a node.
+    pub fn clients(&self) -> usize {
+        self.nodes.len()
     }
+
+    /// Whether the nodes know each other.
+    pub fn is_cluster(&self) -> bool {
+        self.nodes.len() > 1
+    }
+
+    /// Fixed faults and drawn ones, numbered in order of time, without those to skip.
+    fn schedule(&mut self, mut fixed: Vec<(Duration, Fault)>, generator: &Generator, options: &Options) {
+        let minutes = self.length.as_secs_f64() / 60.0;
+        let count = options.events.unwrap_or((generator.per_minute * minutes).round() as usize);
+        let present = (0..self.nodes.len()).filter(|node| !self.nodes[*node].spare).collect();
+        let keep = self.replication_factor.min(self.nodes.len());
+        let actors = Actors { nodes: self.nodes.len(), present, keep };
+        fixed.extend(schedule::draw(options.seed, &actors, &generator.kinds, count, self.length));
+        fixed.sort_by_key(|(at, _)| *at);
+        let events = fixed.into_iter().enumerate().map(|(number, (at, fault))| Event { number, at, fault });
+        self.events = events.filter(|event| !options.skip.contains(&event.number)).collect();
+    }
+}
+
+/// The text of a scenario that comes along, or of a file.
+///
+/// # Errors
+/// There is neither.
+pub fn text_of(name: &str) -> Result<String> {
+    if let Some(shipped) = SCENARIOS.iter().find(|shipped| shipped.name == name) {
+        return Ok(shipped.text.to_owned());
+    }
+    if !name.contains(['/', '.']) {
+        bail!("no scenario is called `{name}`; `grapevine-sim list` names them, or give the path of a file");
+    }
+    std::fs::read_to_string(PathBuf::from(name))
+        .with_context(|| format!("read the scenario `{}`", Path::new(name).display()))
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
@@ -20,7 +21,9 @@ use object_store::{
 };
 
 use crate::det;
+use crate::host;
 use crate::random::Random;
+use crate::timeline::{self, Mark};
 use crate::trace;
 
 /// What is wrong with the store.
@@ -42,19 +45,22 @@ pub struct StoreFaults {
     pub puts_lie: bool,
 }
 
-/// The chunk store of a simulation. Cheap to clone.
+/// A way to the chunk store of a simulation, with faults of its own. Cheap to clone.
 #[derive(Clone)]
-pub struct FaultyStore(Arc<Inner>);
+pub struct FaultyStore {
+    objects: Arc<Objects>,
+    state: Arc<Mutex<State>>,
+}
 
-struct Inner {
-    objects: InMemory,
-    state: Mutex<State>,
+/// What all ways to one store lead to.
+struct Objects {
+    memory: InMemory,
+    put_at: Mutex<BTreeMap<Path, Duration>>,
 }
 
 struct State {
     random: Random,
     faults: StoreFaults,
-    put_at: BTreeMap<Path, Duration>,
 }
 
 impl fmt::Debug for FaultyStore {
@@ -80,9 +86,34 @@ enum Fate {
 impl FaultyStore {
     /// An empty store that works.
     pub fn new(seed: u64) -> Self {
-        let (random, faults) = (Random::of_part(seed, "store"), StoreFaults::default());
-        let state = Mutex::new(State { random, faults, put_at: BTreeMap::new() });
-        FaultyStore(Arc::new(Inner { objects: InMemory::new(), state }))
+        let objects = Objects { memory: InMemory::new(), put_at: Mutex::default() };
+        Self::way(Arc::new(objects), seed, "store")
+    }
+
+    /// Another way to the same objects: it can fail while others work.
+    #[must_use]
+    pub fn another_way(&self, seed: u64, name: &str) -> Self {
+        Self::way(Arc::clone(&self.objects), seed, name)
+    }
+
+    fn way(objects: Arc<Objects>, seed: u64, name: &str) -> Self {
+        let state = State { random: Random::of_part(seed, name), faults: StoreFaults::default() };
+        FaultyStore { objects, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// All objects, whatever is wrong with the way to them.
+    ///
+    /// # Errors
+    /// None that the memory has.
+    pub async fn contents(&self) -> Result<Vec<(Path, Bytes)>> {
+        let mut contents = Vec::new();
+        let listed: Vec<ObjectMeta> = self.objects.memory.list(None).try_collect().await?;
+        for meta in listed {
+            let bytes = self.objects.memory.get(&meta.location).await?.bytes().await?;
+            contents.push((meta.location, bytes));
+        }
+        contents.sort();
+        Ok(contents)
     }
 
     /// Changes what is wrong with it.
@@ -91,7 +122,7 @@ impl FaultyStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits as long as a request takes, and says how it ends.
@@ -113,10 +144,14 @@ impl FaultyStore {
         if fate == Fate::FailsBefore { Err(failure("the request was not carried out")) } else { Ok(fate) }
     }
 
+    fn put_at(&self) -> MutexGuard<'_, BTreeMap<Path, Duration>> {
+        self.objects.put_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_listed(&self, key: &Path) -> bool {
-        let state = self.state();
-        let put_at = state.put_at.get(key).copied().unwrap_or_default();
-        state.faults.listing_lags.is_zero() || put_at + state.faults.listing_lags <= det::elapsed()
+        let lag = self.state().faults.listing_lags;
+        let put_at = self.put_at().get(key).copied().unwrap_or_default();
+        lag.is_zero() || put_at + lag <= det::elapsed()
     }
 }
 
@@ -137,8 +172,9 @@ impl ObjectStore for FaultyStore {
         if self.state().faults.puts_lie {
             return fate.end(PutResult { e_tag: None, version: None, extensions: Default::default() });
         }
-        let put = self.0.objects.put_opts(location, payload, options).await?;
-        self.state().put_at.insert(location.clone(), det::elapsed());
+        let put = self.objects.memory.put_opts(location, payload, options).await?;
+        self.put_at().insert(location.clone(), det::elapsed());
+        timeline::mark(Mark::Stored, host::current(), || format!("put {location}"));
         fate.end(put)
     }
 
@@ -148,12 +184,12 @@ impl ObjectStore for FaultyStore {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let fate = self.begin("put in parts", location).await?;
-        fate.end(self.0.objects.put_multipart_opts(location, options).await?)
+        fate.end(self.objects.memory.put_multipart_opts(location, options).await?)
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let fate = self.begin("get", location).await?;
-        fate.end(self.0.objects.get_opts(location, options).await?)
+        fate.end(self.objects.memory.get_opts(location, options).await?)
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -163,7 +199,7 @@ impl ObjectStore for FaultyStore {
             async move {
                 let location = location?;
                 let fate = store.begin("delete", &location).await?;
-                store.0.objects.delete(&location).await?;
+                store.objects.memory.delete(&location).await?;
                 fate.end(location)
             }
         };
@@ -177,7 +213,7 @@ impl ObjectStore for FaultyStore {
             {
                 Err(error) => stream::once(async { Err(error) }).boxed(),
                 Ok(()) => {
-                    let listing = store.0.objects.list(prefix.as_ref());
+                    let listing = store.objects.memory.list(prefix.as_ref());
                     let listed = move |meta: &ObjectMeta| std::future::ready(store.is_listed(&meta.location));
                     listing.try_filter(listed).boxed()
                 }
@@ -188,14 +224,14 @@ impl ObjectStore for FaultyStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let fate = self.begin("list", &prefix.cloned().unwrap_or_default()).await?;
-        let mut listing = self.0.objects.list_with_delimiter(prefix).await?;
+        let mut listing = self.objects.memory.list_with_delimiter(prefix).await?;
         listing.objects.retain(|meta| self.is_listed(&meta.location));
         fate.end(listing)
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         let fate = self.begin("copy", to).await?;
-        fate.end(self.0.objects.copy_opts(from, to, options).await?)
+        fate.end(self.objects.memory.copy_opts(from, to, options).await?)
     }
 }
 
@@ -233,6 +269,17 @@ mod tests {
         assert_eq!(after(StoreFaults { fail_before_permille: 1000, ..none }).await, (false, false));
         assert_eq!(after(StoreFaults { fail_after_permille: 1000, ..none }).await, (false, true));
         assert_eq!(after(StoreFaults { puts_lie: true, ..none }).await, (true, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_way_can_be_out_while_another_leads_to_the_same_objects() {
+        let store = FaultyStore::new(1);
+        let other = store.another_way(1, "other");
+        other.set(|faults| faults.out = true);
+        assert!(put(&store, "a").await && !put(&other, "b").await);
+        other.set(|faults| faults.out = false);
+        assert!(has(&other, "a").await);
+        assert_eq!(other.contents().await.unwrap().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,11 +37,10 @@ pub async fn serve(router: Router, socket: Arc<Socket>) {
     }
 }
 
-/// Asks a node. Cheap to clone.
+/// Asks nodes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: Arc<Socket>,
-    server: SocketAddr,
     waiting: Arc<Mutex<Waiting>>,
 }
 
@@ -52,9 +51,9 @@ struct Waiting {
 }
 
 impl Client {
-    /// Asks the node at an address; must be called in a runtime.
-    pub fn new(socket: Arc<Socket>, server: SocketAddr) -> Self {
-        let client = Client { socket, server, waiting: Arc::default() };
+    /// Asks from a socket; must be called in a runtime.
+    pub fn new(socket: Arc<Socket>) -> Self {
+        let client = Client { socket, waiting: Arc::default() };
         let receiver = client.clone();
         tokio::spawn(async move {
             loop {
@@ -65,9 +64,10 @@ impl Client {
         client
     }
 
-    /// Sends a request and waits so long for status and body; none if nothing came.
+    /// Sends a request to a node and waits so long for status and body; none if nothing came.
     pub async fn call(
         &self,
+        server: SocketAddr,
         method: &str,
         target: &str,
         body: &[u8],
@@ -81,7 +81,7 @@ impl Client {
             waiting.calls.insert(number, done);
             number
         };
-        self.socket.send_to(&encode_request(number, method, target, body), self.server);
+        self.socket.send_to(&encode_request(number, method, target, body), server);
         let answer = timeout(patience, answer).await;
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).calls.remove(&number);
         answer.ok()?.ok()

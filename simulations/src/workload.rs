@@ -4,6 +4,7 @@
 //! duplicates are put to the test; every other stream lies in the past and runs over midnight UTC.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use crate::det::EPOCH_NANOS;
 use crate::random::Random;
@@ -27,8 +28,6 @@ const DAY_NANOS: i64 = 86_400_000_000_000;
 pub struct Workload {
     /// Decides every line.
     pub seed: u64,
-    /// How many streams there are.
-    pub streams: u64,
 }
 
 /// An entry as it is pushed and as it must come back.
@@ -67,23 +66,40 @@ impl Workload {
         Some((stream.parse().ok()?, sequence.parse().ok()?))
     }
 
-    /// A push of some of a stream's entries: Loki's JSON.
-    pub fn push_body(&self, stream: u64, sequences: std::ops::Range<u64>) -> Vec<u8> {
+    /// A push of some entries of some streams: Loki's JSON.
+    pub fn push_body(&self, parts: &[(u64, Range<u64>)]) -> Vec<u8> {
+        let streams: Vec<serde_json::Value> =
+            parts.iter().map(|(stream, sequences)| self.stream_body(*stream, sequences.clone())).collect();
+        serde_json::json!({ "streams": streams }).to_string().into_bytes()
+    }
+
+    fn stream_body(&self, stream: u64, sequences: Range<u64>) -> serde_json::Value {
         let values: Vec<[String; 2]> = sequences
             .map(|sequence| self.entry(stream, sequence))
             .map(|entry| [entry.timestamp.to_string(), entry.line])
             .collect();
         let labels = serde_json::json!({ "job": "simulation", "stream": stream.to_string() });
-        serde_json::json!({ "streams": [{ "stream": labels, "values": values }] }).to_string().into_bytes()
+        serde_json::json!({ "stream": labels, "values": values })
     }
 
     /// The target of a query for all of a stream, oldest line first.
     pub fn query_target(stream: u64, limit: usize) -> String {
         let (start, end) = (EPOCH_NANOS - 3 * DAY_NANOS, EPOCH_NANOS + DAY_NANOS);
-        let query = format!("%7Bjob%3D%22simulation%22%2Cstream%3D%22{stream}%22%7D");
+        let query = Self::selector(stream);
         format!(
             "/loki/api/v1/query_range?query={query}&start={start}&end={end}&limit={limit}&direction=forward"
         )
+    }
+
+    /// The target of a query that counts all lines of a stream.
+    pub fn count_target(stream: u64) -> String {
+        let query = format!("sum(count_over_time({}%5B4d%5D))", Self::selector(stream));
+        format!("/loki/api/v1/query?query={query}&time={}", EPOCH_NANOS + DAY_NANOS)
+    }
+
+    /// Encoded as part of an address.
+    fn selector(stream: u64) -> String {
+        format!("%7Bjob%3D%22simulation%22%2Cstream%3D%22{stream}%22%7D")
     }
 }
 
@@ -93,8 +109,8 @@ mod tests {
 
     #[test]
     fn lines_follow_from_seed_stream_and_sequence_and_name_them() {
-        let workload = Workload { seed: 1, streams: 2 };
-        let other = Workload { seed: 2, ..workload };
+        let workload = Workload { seed: 1 };
+        let other = Workload { seed: 2 };
         for (stream, sequence) in [(0, 0), (0, 1), (1, 0), (7, 12_345)] {
             let entry = workload.entry(stream, sequence);
             assert_eq!(entry, workload.entry(stream, sequence));
@@ -107,7 +123,7 @@ mod tests {
 
     #[test]
     fn timestamps_tie_come_late_and_cross_midnight() {
-        let workload = Workload { seed: 1, streams: 2 };
+        let workload = Workload { seed: 1 };
         let times: Vec<i64> = (0..4000).map(|n| workload.entry(1, n).timestamp).collect();
         assert!(times.windows(2).any(|pair| pair[0] == pair[1]));
         assert!(times.windows(2).any(|pair| pair[0] > pair[1]));

@@ -173,7 +173,7 @@ async fn run_remote<J: Job>(
             Ok(false) => {}
             Err(unreadable) => tracing::warn!(why = unreadable.0, "a filter cannot be read"),
         }
-        let fetched = match work.fetch(packs, job.reads_text() || work.has_deletions()).await {
+        let fetched = match work.fetch(packs, job.reads_text() || !work.is_run()).await {
             Ok(fetched) => fetched,
             Err(unreadable) => {
                 queue.warn(unreadable);

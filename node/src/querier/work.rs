@@ -285,7 +285,8 @@ impl Work {
         self.parts.iter().map(of).sum()
     }
 
-    /// Whether all entries can be counted without a merge, and without looking at any.
+    /// Whether all entries can be counted without a merge, and without looking at any. What is no run needs its text,
+    /// whatever is asked.
     pub fn is_run(&self) -> bool {
         self.parts.len() == 1 && !self.has_deletions()
     }

@@ -127,6 +127,12 @@ impl Disk {
         self.0.borrow().dead
     }
 
+    /// Whether a sync or a write is about to fail.
+    pub fn is_failing(&self) -> bool {
+        let faults = self.0.borrow().faults;
+        faults.failing_syncs > 0 || faults.failing_writes > 0
+    }
+
     /// Operations so far: writes, syncs and changes of names.
     pub fn operations(&self) -> u64 {
         self.0.borrow().operations

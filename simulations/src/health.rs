@@ -1,0 +1,61 @@
+//! Whether the nodes agree, nothing is missing anywhere, and the store holds each line once.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use anyhow::{Context as _, Result};
+use flate2::bufread::MultiGzDecoder;
+use grapevine_gossip::membership::State;
+
+use crate::member::Nodes;
+use crate::store::FaultyStore;
+
+/// What is not well with the nodes that belong; none if all is: they are up, see each other alive and nobody else, and
+/// agree on the ring.
+pub fn look(nodes: &Nodes, belonging: &[usize]) -> Option<String> {
+    let mut rings = Vec::new();
+    for number in belonging {
+        let Some(node) = nodes.get(*number) else { return Some(format!("node {number} is not up")) };
+        let Some(cluster) = &node.cluster else { continue };
+        if let Some(waiting) = cluster.waiting() {
+            return Some(format!("node {number} has no place in the ring: {waiting}"));
+        }
+        let view = cluster.view();
+        let live =
+            view.peers().values().filter(|peer| peer.live && peer.profile.state == State::Active).count();
+        let members = view.ring().members().len();
+        if (live, members) != (belonging.len(), belonging.len()) {
+            let count = belonging.len();
+            return Some(format!(
+                "node {number} sees {live} of {count} active members, {members} in its ring"
+            ));
+        }
+        rings.push((*number, view.ring().hash()));
+    }
+    let (first, hash) = *rings.first()?;
+    let (other, differs) = *rings.iter().find(|(_, other)| *other != hash)?;
+    Some(format!("the rings of nodes {first} and {other} differ: {hash} and {differs}"))
+}
+
+/// Text in a store in relation to the distinct lines in it: packs are gzip and nothing else.
+///
+/// # Errors
+/// An object that is no gzip.
+pub fn weigh(store: &FaultyStore) -> Result<f64> {
+    let contents = futures_util::future::FutureExt::now_or_never(store.contents());
+    let contents = contents.context("memory answers at once")??;
+    let (mut all, mut distinct, mut once) = (0, BTreeSet::new(), 0);
+    for (key, bytes) in contents.iter().filter(|(key, _)| key.as_ref().ends_with(".gz")) {
+        let mut text = Vec::new();
+        MultiGzDecoder::new(&bytes[..])
+            .read_to_end(&mut text)
+            .with_context(|| format!("read pack `{key}`"))?;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            all += line.len();
+            if distinct.insert(xxhash_rust::xxh3::xxh3_128(line)) {
+                once += line.len();
+            }
+        }
+    }
+    Ok(if once == 0 { 1.0 } else { all as f64 / once as f64 })
+}

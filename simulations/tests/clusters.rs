@@ -1,0 +1,21 @@
+//! Scenarios of several nodes, by the executable.
+
+use std::path::PathBuf;
+
+use grapevine_simulations::hunt::Hunt;
+use grapevine_simulations::scenario::text_of;
+
+fn hunt(arguments: &[&str], twice: bool) -> Hunt {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_grapevine-sim"));
+    Hunt { program, arguments: arguments.iter().map(Into::into).collect(), twice, jobs: 2 }
+}
+
+#[test]
+fn members_agree_on_the_ring_after_every_fault_and_each_seed_replays_event_by_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gossip.toml");
+    let quiet = text_of("three-nodes").unwrap().replace("\nstreams = 6 ", "\nstreams = 0 ");
+    std::fs::write(&path, quiet).unwrap();
+    let found = hunt(&[path.to_str().unwrap()], true).run(0..4, true, &|_, _| ()).unwrap();
+    assert_eq!(found, []);
+}
