@@ -14,6 +14,8 @@ mod bad_requests;
 mod basics;
 /// Real clients from PyPI, npm and crates.io.
 mod clients;
+/// Nodes that find each other, and those that are refused.
+mod cluster;
 /// The commands that talk to a node.
 mod commands;
 /// `kill -9` under load, and a torn log.

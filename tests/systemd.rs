@@ -74,7 +74,9 @@ fn systemd_takes_the_unit_and_finds_it_shut_in() {
     std::fs::write(&path, unit.replace("/usr/local/bin/grapevine", GRAPEVINE)).unwrap();
     let drop_ins = dir.path().join("grapevine.service.d");
     std::fs::create_dir(&drop_ins).unwrap();
-    std::fs::copy(folder.join("grapevine.service.d/s3.conf"), drop_ins.join("s3.conf")).unwrap();
+    for name in ["cluster.conf", "s3.conf"] {
+        std::fs::copy(folder.join("grapevine.service.d").join(name), drop_ins.join(name)).unwrap();
+    }
     for arguments in [
         ["verify", "--man=no", "--generators=no"].as_slice(),
         &["security", "--offline=yes", "--no-pager", EXPOSURE_MAX],

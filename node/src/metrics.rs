@@ -50,6 +50,27 @@ pub struct HousekeepingLabel {
     pub worker: &'static str,
 }
 
+/// Labels of the ring that a node sees.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RingLabel {
+    /// Its digest.
+    pub hash: String,
+}
+
+/// Labels of members.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MemberLabel {
+    /// What they are doing.
+    pub state: String,
+}
+
+/// Labels of what happens between peers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PeerEventLabel {
+    /// What happened.
+    pub event: &'static str,
+}
+
 /// Lets a message through once in a while, so that a flood of one kind does not drown the log.
 #[derive(Debug, Default)]
 pub struct LogGate {
@@ -155,6 +176,16 @@ metrics! {
     deletes_processed: Counter = Counter::default(), "loki_compactor_delete_requests_processed";
     /// Objects in the chunk store that no index knows and that cannot be read as packs.
     orphans: Gauge = Gauge::default(), "grapevine_chunk_store_orphans";
+    /// The ring that the node sees: always 1, under the ring's digest, which is equal on nodes that agree.
+    ring: Family<RingLabel, Gauge> = Family::default(), "grapevine_ring_hash";
+    /// Members of the cluster.
+    members: Family<MemberLabel, Gauge> = Family::default(), "grapevine_members";
+    /// Members that the node hears of, itself included.
+    members_live: Gauge = Gauge::default(), "grapevine_members_live";
+    /// Peers that there is a connection to.
+    peers_connected: Gauge = Gauge::default(), "grapevine_peers_connected";
+    /// What happened at the port for peers; strangers leave no other trace.
+    peer_events: Family<PeerEventLabel, Counter> = Family::default(), "grapevine_peer_events";
     /// Tasks and work that panicked.
     panics: Counter = Counter::default(), "loki_panic";
 }

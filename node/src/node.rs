@@ -7,7 +7,8 @@ use grapevine_storage::chunk_store::{BackoffPolicy, ChunkStore, S3Options, Store
 use grapevine_storage::index::{Index, IndexOptions};
 use grapevine_storage::pack::Level;
 
-use crate::cluster::Cluster;
+use crate::cluster::status::StatusHandler;
+use crate::cluster::{Cluster, methods};
 use crate::config::server::ChunkStore as StoreConfig;
 use crate::config::{Config, ConfigError};
 use crate::deletes::Deletes;
@@ -152,10 +153,12 @@ impl Node {
             disk,
             workers,
         };
+        let node = Arc::new(node);
         if let Some(cluster) = &node.cluster {
+            cluster.methods().register(&[methods::STATUS], Arc::new(StatusHandler(Arc::downgrade(&node))));
             cluster.start();
         }
-        Ok((Arc::new(node), loops))
+        Ok((node, loops))
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod client;
+pub mod cluster;
 pub mod disk;
 pub mod files;
 pub mod http;

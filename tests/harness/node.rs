@@ -83,8 +83,15 @@ impl Serve {
         command.spawn().unwrap()
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it is ready.
     pub fn start(&self) -> Node {
+        let node = self.start_listening();
+        until("readiness", || node.get("/ready").status.eq(&200).then_some(()));
+        node
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start_listening(&self) -> Node {
         let mut child = self.spawn();
         let log = Log::read(child.stderr.take().unwrap());
         let Some(line) = log.line_with("grapevine listens") else {
@@ -92,7 +99,6 @@ impl Serve {
         };
         let address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
         let client = Client::new(address.unwrap());
-        until("readiness", || client.get("/ready").status.eq(&200).then_some(()));
         Node { child, client, log, listed: self.listed.clone() }
     }
 

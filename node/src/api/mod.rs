@@ -13,6 +13,7 @@ pub mod patterns;
 pub mod published;
 pub mod query;
 pub mod respond;
+pub mod ring;
 pub mod rules;
 pub mod server;
 pub mod starting;

@@ -14,9 +14,12 @@ use crate::node::Node;
 /// The version of Loki whose API this is; clients decide by it what they may ask.
 pub const LOKI_VERSION: &str = "3.8.0";
 
-/// `GET /ready`: a node that serves has replayed its log.
-pub async fn ready() -> &'static str {
-    "ready\n"
+/// `GET /ready`: a node that serves has replayed its log; in a cluster it also needs a place in the ring.
+pub async fn ready(State(node): State<Arc<Node>>) -> Result<&'static str, ApiError> {
+    match node.cluster.as_ref().and_then(|cluster| cluster.waiting()) {
+        Some(why) => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))),
+        None => Ok("ready\n"),
+    }
 }
 
 /// `GET /services`: the parts of a node, which all run while it answers.
@@ -56,6 +59,9 @@ pub async fn build_info() -> Response {
 /// `GET /metrics`
 pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    if let Some(cluster) = &node.cluster {
+        cluster.show(&node.metrics);
+    }
     ([(header::CONTENT_TYPE, kind)], node.metrics.text()).into_response()
 }
 

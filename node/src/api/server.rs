@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::error::ApiError;
 use super::params::Params;
 use super::{
-    delete, detected, ingest, legacy, ops, patterns, published, query, rules, tail, volume, workers,
+    delete, detected, ingest, legacy, ops, patterns, published, query, ring, rules, tail, volume, workers,
 };
 use crate::metrics;
 use crate::node::Node;
@@ -66,6 +66,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/loki/api/v1/format_query", get(query::format).post(query::format))
         .route("/loki/api/v1/status/buildinfo", get(ops::build_info))
         .route("/ready", get(ops::ready))
+        .route("/ring", get(ring::ring))
         .route("/metrics", get(ops::metrics))
         .route("/config", get(ops::config))
         .route("/flush", post(ops::flush))

@@ -1,6 +1,7 @@
 //! The command line: one binary that serves, asks, pushes and mends.
 
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod exit;
@@ -15,6 +16,7 @@ pub mod pack;
 pub mod pages;
 pub mod push;
 pub mod query;
+pub mod ring;
 pub mod serve;
 pub mod tail;
 pub mod workers;
@@ -39,6 +41,10 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Run a node.
     Serve(serve::ServeArgs),
+    /// Make a cluster's key, or print its join token.
+    Cluster(cluster::ClusterArgs),
+    /// Show the members of a node's cluster, what they own and hold.
+    Ring(ring::RingArgs),
     /// Ask for log lines or numbers with LogQL.
     Query(query::QueryArgs),
     /// Follow log lines as they arrive.

@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
+use super::cluster::MemberArgs;
 use super::exit::{Exit, ExitError};
 use super::notify;
 use crate::api::server;
@@ -26,6 +27,8 @@ const FLUSH_ON_STOP: Duration = Duration::from_secs(60);
 pub struct ServeArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
+    #[command(flatten)]
+    pub member: MemberArgs,
 }
 
 /// Where the configuration comes from.
@@ -62,6 +65,14 @@ impl ConfigArgs {
     /// # Errors
     /// What cannot be used, by name.
     pub fn load(&self) -> Result<Config> {
+        self.load_with(Vec::new())
+    }
+
+    /// The same with more flags: keys and their values, where one is given.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::load`].
+    pub fn load_with(&self, more: Vec<(&'static str, Option<String>)>) -> Result<Config> {
         let file = match &self.config {
             Some(path) => read(path)?,
             None => String::new(),
@@ -72,7 +83,8 @@ impl ConfigArgs {
             ("chunk_store", self.chunk_store.clone()),
             ("tenancy", self.tenancy.clone()),
         ];
-        let flags = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        let flags = flags.into_iter().chain(more);
+        let flags = flags.filter_map(|(key, value)| Some((key.to_owned(), value?)));
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let variables = credentials()?.into_iter().chain(variables);
@@ -84,7 +96,8 @@ impl ConfigArgs {
 }
 
 /// Keys that may come as systemd credentials, each a file of that name: `LoadCredential=s3.secret_access_key:…`.
-const CREDENTIALS: [&str; 3] = ["s3.access_key_id", "s3.secret_access_key", "s3.session_token"];
+const CREDENTIALS: [&str; 4] =
+    ["cluster.join", "s3.access_key_id", "s3.secret_access_key", "s3.session_token"];
 
 /// Credentials, as the variables that mean the same; real variables beat them.
 fn credentials() -> Result<Vec<(String, String)>> {
@@ -109,7 +122,7 @@ fn read(path: &std::path::Path) -> Result<String> {
 
 /// Runs a node until SIGINT or SIGTERM.
 pub async fn run(args: ServeArgs) -> Result<Exit> {
-    let config = args.config.load()?;
+    let config = args.config.load_with(args.member.flags())?;
     start_logging(&config.log)?;
     let (ready, _) = oneshot::channel();
     serve(config, wait_for_stop(), ready).await?;

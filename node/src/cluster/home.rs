@@ -234,6 +234,11 @@ pub fn key(data_dir: &Path) -> Result<Option<ClusterKey>, HomeError> {
     }
 }
 
+/// Where members of the cluster to which a data directory belongs were last reached.
+pub fn seeds(data_dir: &Path) -> Vec<String> {
+    read_seeds(&data_dir.join("cluster"))
+}
+
 /// Makes the key of a new cluster in a data directory.
 ///
 /// # Errors

@@ -9,6 +9,9 @@ pub mod home;
 mod keeper;
 pub mod message;
 pub mod methods;
+pub mod report;
+mod show;
+pub mod status;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +29,7 @@ use tokio::task::AbortHandle;
 
 use self::home::{Home, HomeError, Wish};
 use self::methods::Dispatch;
+use self::status::Asked;
 use crate::config::Config;
 use crate::config::cluster::Meant;
 use crate::env::{CertificateTime, Env, Net};
@@ -43,6 +47,7 @@ pub struct Cluster {
     home: Arc<Mutex<Home>>,
     views: watch::Sender<Arc<View>>,
     running: Mutex<Running>,
+    asked: Asked,
 }
 
 /// What there is once gossip was started.
@@ -107,6 +112,7 @@ impl Cluster {
             home: Arc::new(Mutex::new(home)),
             views: watch::Sender::new(Arc::default()),
             running: Mutex::default(),
+            asked: Asked::default(),
         })))
     }
 
