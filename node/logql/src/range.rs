@@ -8,9 +8,11 @@ mod cell;
 mod cells;
 mod counter;
 mod pages;
+mod part;
 mod quantile;
 mod slide;
 mod windows;
 
 pub use accumulator::{Accumulator, SeriesId};
+pub use part::{Part, Parts, Unfit};
 pub use windows::{STEPS_MAX, Steps, Windows};

@@ -25,33 +25,40 @@ pub struct SeriesId(u32);
 /// same result: one for each scanning thread, or each node.
 #[derive(Clone, Debug)]
 pub struct Accumulator {
-    kind: Kind,
+    pub(super) kind: Kind,
     absent: Option<SeriesLabels>,
-    windows: Windows,
+    pub(super) windows: Windows,
     limits: EvalLimits,
-    series: Vec<Entry>,
+    pub(super) series: Vec<Entry>,
     by_hash: BTreeMap<u64, Vec<u32>>,
     /// Bytes held, as far as the limit is concerned.
     bytes: usize,
     origin: u64,
     /// The elementary interval of the last sample: the next one is likely in it too.
     recent: usize,
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
 }
 
 /// The earliest line that failed a stage, to be reported if nothing forbids.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Failure {
-    interval: usize,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, bincode::Encode, bincode::Decode)]
+pub(super) struct Failure {
+    pub(super) interval: u32,
     series: String,
     kind: String,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
-    labels: SeriesLabels,
+pub(super) struct Entry {
+    pub(super) labels: SeriesLabels,
     hash: u64,
-    cells: Cells,
+    pub(super) cells: Cells,
+}
+
+impl SeriesId {
+    /// Its place among the series.
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 impl Accumulator {
@@ -138,7 +145,7 @@ impl Accumulator {
         Ok(SeriesId(id))
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), EvalError> {
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), EvalError> {
         self.bytes = self.bytes.saturating_add(bytes);
         let limit = self.limits.leaf_bytes_max;
         if self.bytes > limit { Err(EvalError::TooMuchState { limit }) } else { Ok(()) }
@@ -158,7 +165,7 @@ impl Accumulator {
         let Some(interval) = self.windows.interval_near(ts, self.recent) else { return Ok(()) };
         self.recent = interval;
         let sample = Placed { ts, origin: self.origin, value };
-        let grown = self.series[series.0 as usize].cells.add(interval, sample);
+        let grown = self.series[series.index()].cells.add(interval, sample);
         if grown > 0 { self.charge(grown) } else { Ok(()) }
     }
 
@@ -174,7 +181,7 @@ impl Accumulator {
         if lines == 0 || !self.windows.is_covered(interval) {
             return Ok(());
         }
-        let Cells::Count(pages) = &mut self.series[series.0 as usize].cells else {
+        let Cells::Count(pages) = &mut self.series[series.index()].cells else {
             panic!("add_count is for functions that count lines");
         };
         let grown = with_cell(pages, interval, |cell| cell.merge(&Count(lines)));
@@ -199,7 +206,7 @@ impl Accumulator {
         if lines == 0 || !self.windows.is_covered(interval) {
             return Ok(());
         }
-        let Cells::Bytes(pages) = &mut self.series[series.0 as usize].cells else {
+        let Cells::Bytes(pages) = &mut self.series[series.index()].cells else {
             panic!("add_bytes is for functions that count bytes");
         };
         let grown = with_cell(pages, interval, |cell| cell.merge(&Bytes { lines, bytes }));
@@ -211,6 +218,7 @@ impl Accumulator {
     /// all its labels, sorted, the error's own included.
     pub fn add_failure<'a>(&mut self, ts: i64, kind: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) {
         let Some(interval) = self.windows.interval_near(ts, self.recent) else { return };
+        let interval = interval as u32;
         if self.failure.as_ref().is_some_and(|held| held.interval < interval) {
             return;
         }
@@ -219,7 +227,7 @@ impl Accumulator {
         self.note(Failure { interval, series, kind: kind.to_owned() });
     }
 
-    fn note(&mut self, failure: Failure) {
+    pub(super) fn note(&mut self, failure: Failure) {
         if self.failure.as_ref().is_none_or(|held| failure < *held) {
             self.failure = Some(failure);
         }
@@ -238,7 +246,7 @@ impl Accumulator {
         for entry in other.series {
             let pairs = entry.labels.pairs().iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let id = self.series_hashed(entry.hash, pairs)?;
-            let grown = self.series[id.0 as usize].cells.merge(&entry.cells);
+            let grown = self.series[id.index()].cells.merge(&entry.cells);
             self.charge(grown)?;
         }
         Ok(())
@@ -287,4 +295,4 @@ fn absent(labels: SeriesLabels, windows: &Windows, series: &mut [Entry]) -> Step
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

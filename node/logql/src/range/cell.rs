@@ -4,6 +4,8 @@
 //! pieces may be scanned apart and put together in any order, and each cell is as small as its function
 //! allows: only quantiles and counters need the samples themselves.
 
+use bincode::{Decode, Encode};
+
 /// State of one elementary interval, or of several merged.
 pub(crate) trait Cell: Clone + Default {
     /// Whether no line is in it; then the window has no value.
@@ -14,7 +16,7 @@ pub(crate) trait Cell: Clone + Default {
 }
 
 /// `count_over_time`, `rate`, `absent_over_time`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
 pub(crate) struct Count(pub(crate) u64);
 
 impl Cell for Count {
@@ -28,7 +30,7 @@ impl Cell for Count {
 }
 
 /// `bytes_over_time`, `bytes_rate`: empty lines count as lines, so that their window has the value 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
 pub(crate) struct Bytes {
     pub(crate) lines: u64,
     pub(crate) bytes: u64,
@@ -49,7 +51,7 @@ impl Cell for Bytes {
 ///
 /// The sum carries what rounding lost (Neumaier's variant of Kahan summation), so the same samples give the
 /// same sum however they were cut into pieces; a plain sum would let the last digits flicker.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
 pub(crate) struct Sum {
     count: u64,
     sum: f64,
@@ -98,7 +100,7 @@ impl Cell for Sum {
 
 /// `stddev_over_time`, `stdvar_over_time`: count, mean and sum of squared deviations (Welford), merged as
 /// Chan, Golub and LeVeque do.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
 pub(crate) struct Moments {
     count: u64,
     mean: f64,
@@ -139,7 +141,7 @@ impl Cell for Moments {
 }
 
 /// `min_over_time` and `max_over_time`: NaN gives way to any number.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
 pub(crate) struct Extreme<const MAX: bool>(pub(crate) Option<f64>);
 
 impl<const MAX: bool> Extreme<MAX> {
@@ -162,7 +164,7 @@ impl<const MAX: bool> Cell for Extreme<MAX> {
 }
 
 /// A value and its place among all values of the query.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Encode, Decode)]
 pub(crate) struct Placed {
     pub(crate) ts: i64,
     /// Orders equal timestamps of different sources; see
@@ -178,7 +180,7 @@ impl Placed {
 }
 
 /// `first_over_time` (`LAST` false) and `last_over_time`. Of equal places the one added first is the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
 pub(crate) struct Edge<const LAST: bool>(pub(crate) Option<Placed>);
 
 impl<const LAST: bool> Edge<LAST> {

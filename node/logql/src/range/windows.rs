@@ -52,6 +52,11 @@ impl Steps {
         self.count
     }
 
+    /// The distance between two evaluations in ns; 0 where there is but one by its nature.
+    pub fn step(&self) -> i64 {
+        self.step
+    }
+
     /// Whether the answer is a vector.
     pub fn is_instant(&self) -> bool {
         self.instant

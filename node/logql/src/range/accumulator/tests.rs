@@ -14,7 +14,7 @@ use crate::range::Steps;
 use crate::series::StepMatrix;
 
 /// A function, and whether it works on unwrapped values.
-const FUNCTIONS: [(RangeOp, bool); 16] = [
+pub(in crate::range) const FUNCTIONS: [(RangeOp, bool); 16] = [
     (RangeOp::Rate, false),
     (RangeOp::Rate, true),
     (RangeOp::RateCounter, true),
@@ -35,7 +35,7 @@ const FUNCTIONS: [(RangeOp, bool); 16] = [
 
 const QUANTILE: f64 = 0.3;
 
-fn leaf(op: RangeOp, unwrapped: bool, interval: i64, offset: i64) -> Leaf {
+pub(in crate::range) fn leaf(op: RangeOp, unwrapped: bool, interval: i64, offset: i64) -> Leaf {
     let app = Matcher { name: "app".to_owned(), op: MatchOp::Equal, value: "x".to_owned() };
     let unwrap = Unwrap { label: "v".to_owned(), conversion: Conversion::None, filters: Vec::new() };
     let range = LogRange {
@@ -50,7 +50,7 @@ fn leaf(op: RangeOp, unwrapped: bool, interval: i64, offset: i64) -> Leaf {
 }
 
 /// A line: series 0 or 1, time, value; lines are told apart by their index, which is their origin.
-type Line = (bool, i64, f64);
+pub(in crate::range) type Line = (bool, i64, f64);
 
 fn feed(accumulator: &mut Accumulator, lines: &[(u64, Line)]) {
     for &(origin, (series, ts, value)) in lines {
@@ -61,7 +61,7 @@ fn feed(accumulator: &mut Accumulator, lines: &[(u64, Line)]) {
     }
 }
 
-fn accumulate(leaf: &Leaf, steps: &Steps, lines: &[(u64, Line)]) -> Accumulator {
+pub(in crate::range) fn accumulate(leaf: &Leaf, steps: &Steps, lines: &[(u64, Line)]) -> Accumulator {
     let mut accumulator = Accumulator::new(leaf, leaf.windows(steps), EvalLimits::DEFAULT);
     feed(&mut accumulator, lines);
     accumulator
@@ -112,7 +112,7 @@ fn naive(op: RangeOp, unwrapped: bool, values: &[f64], seconds: f64) -> f64 {
     }
 }
 
-fn lines() -> impl Strategy<Value = Vec<Line>> {
+pub(in crate::range) fn lines() -> impl Strategy<Value = Vec<Line>> {
     proptest::collection::vec((any::<bool>(), -20i64..120, (0u32..1_000).prop_map(f64::from)), 0..60)
 }
 
