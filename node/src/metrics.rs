@@ -158,6 +158,8 @@ metrics! {
     store_errors: Counter = Counter::default(), "grapevine_chunk_store_errors";
     /// Answers that lacked something and said so.
     incomplete_answers: Counter = Counter::default(), "grapevine_incomplete_answers";
+    /// Pieces of queries that went to another owner since their reader failed.
+    pieces_retried: Counter = Counter::default(), "grapevine_query_pieces_retried";
     /// How full the data disk is, from 0 to 1.
     disk_used: Gauge<f64, AtomicU64> = Gauge::default(), "grapevine_disk_used_ratio";
     /// How far up the ladder of a full disk the node is: 0 free, 1 old days go, 2 pushes are refused, 3 read-only.

@@ -26,7 +26,9 @@ use crate::ingester::{Ingester, IngesterOptions, Loops};
 use crate::limits::TenantLimits;
 use crate::metrics::Metrics;
 use crate::querier::Querier;
+use crate::querier::freshness::NothingUnconfirmed;
 use crate::querier::packs::Packs;
+use crate::querier::serve::Reads;
 use crate::workers::Workers;
 
 /// A node. Shared by all its requests.
@@ -156,6 +158,8 @@ impl Node {
         let node = Arc::new(node);
         if let Some(cluster) = &node.cluster {
             cluster.methods().register(&[methods::STATUS], Arc::new(StatusHandler(Arc::downgrade(&node))));
+            node.querier.join(cluster.clone(), Arc::new(NothingUnconfirmed));
+            cluster.methods().register(&Reads::METHODS, Arc::new(Reads::new(&node.querier)));
             cluster.start();
         }
         Ok((node, loops))

@@ -13,11 +13,12 @@ use serde_json::{Value as Json, json};
 use super::error::ApiError;
 use super::guard::{self, strictest};
 use super::params::Params;
-use super::query::{asker, selector, time_range};
+use super::query::{asker, selector, time_range, with_warnings};
 use super::respond::json as respond;
 use super::server::Tenants;
 use crate::node::Node;
 use crate::querier::answer::Value;
+use crate::querier::catalogue::Catalogued;
 use crate::querier::fields::{Field, are_ids, fields_of};
 use crate::querier::{LogQuery, Querier};
 
@@ -37,10 +38,10 @@ pub async fn fields(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let (found, limit) = find(&node, &tenants, &params).await?;
+    let Fields { found, limit, warnings } = find(&node, &tenants, &params).await?;
     let fields: Vec<Json> = found.iter().map(|(name, field)| field_body(name, field)).collect();
     let body = if fields.is_empty() { json!({}) } else { json!({"fields": fields, "limit": limit}) };
-    Ok(respond(&node.env.exec, &headers, &body).await)
+    Ok(respond(&node.env.exec, &headers, &with_warnings(body, &warnings)).await)
 }
 
 /// `/loki/api/v1/detected_field/{name}/values`
@@ -51,18 +52,21 @@ pub async fn field_values(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let (mut found, limit) = find(&node, &tenants, &params).await?;
+    let Fields { mut found, limit, warnings } = find(&node, &tenants, &params).await?;
     let values = found.remove(&name).map(|field| field.values).unwrap_or_default();
     let values: Vec<String> = values.into_iter().take(limit as usize).collect();
     let body = if values.is_empty() { json!({}) } else { json!({"values": values, "limit": limit}) };
-    Ok(respond(&node.env.exec, &headers, &body).await)
+    Ok(respond(&node.env.exec, &headers, &with_warnings(body, &warnings)).await)
 }
 
-async fn find(
-    node: &Node,
-    tenants: &Tenants,
-    params: &Params,
-) -> Result<(BTreeMap<String, Field>, u32), ApiError> {
+/// The fields found, how many were asked for, and what is missing.
+struct Fields {
+    found: BTreeMap<String, Field>,
+    limit: u32,
+    warnings: Vec<String>,
+}
+
+async fn find(node: &Node, tenants: &Tenants, params: &Params) -> Result<Fields, ApiError> {
     let bounds = time_range(node, tenants, params)?;
     let limit = params.positive("limit", LIMIT)?;
     let line_limit = params.positive("line_limit", LINE_LIMIT)?.min(LINE_LIMIT_MAX);
@@ -74,8 +78,11 @@ async fn find(
     let (start, end) = (bounds.first, bounds.last);
     let query = LogQuery { log, start, end, limit: line_limit as usize, forward: false, interval: 0 };
     let answer = node.querier.lines(&asker(node, tenants), query).await?;
-    let Value::Lines(lines) = answer.value else { return Ok((BTreeMap::new(), limit)) };
-    Ok((fields_of(&lines, limit as usize)?, limit))
+    let found = match &answer.value {
+        Value::Lines(lines) => fields_of(lines, limit as usize)?,
+        Value::Numbers(_) => BTreeMap::new(),
+    };
+    Ok(Fields { found, limit, warnings: answer.warnings })
 }
 
 fn field_body(name: &str, field: &Field) -> Json {
@@ -99,9 +106,10 @@ pub async fn labels(
     params: Params,
 ) -> Result<Response, ApiError> {
     let range = time_range(&node, &tenants, &params)?;
-    let series = node.querier.series(&tenants.0, &[selector(&params)?], range).await?;
+    let Catalogued { found, warnings } =
+        node.querier.series(&asker(&node, &tenants), &[selector(&params)?], range).await?;
     let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, value) in series.iter().flat_map(|labels| labels.iter()) {
+    for (name, value) in found.iter().flat_map(|labels| labels.iter()) {
         values.entry(name).or_default().insert(value);
     }
     let first = ALWAYS_SHOWN.iter().filter_map(|name| values.get_key_value(name));
@@ -109,7 +117,7 @@ pub async fn labels(
         !ALWAYS_SHOWN.contains(name) && !name.starts_with("__") && !are_ids(values.iter().copied())
     });
     let shown = first.chain(others).map(|(name, values)| json!({"label": name, "cardinality": values.len()}));
-    let body = json!({"detectedLabels": shown.collect::<Vec<Json>>()});
+    let body = with_warnings(json!({"detectedLabels": shown.collect::<Vec<Json>>()}), &warnings);
     Ok(respond(&node.env.exec, &headers, &body).await)
 }
 

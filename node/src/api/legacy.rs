@@ -80,7 +80,7 @@ pub fn time(ns: i64) -> String {
     Timestamp::from_nanosecond(i128::from(ns)).expect("an i64 of nanoseconds is within 300 years").to_string()
 }
 
-fn values(names: Vec<String>) -> Json {
+fn values(names: std::collections::BTreeSet<String>) -> Json {
     match names.is_empty() {
         true => json!({}),
         false => json!({"values": names}),
@@ -95,7 +95,7 @@ pub async fn labels(
     params: Params,
 ) -> Result<Response> {
     let names = query::names(&node, &tenants, &params).await?;
-    Ok(respond(&node.env.exec, &headers, &values(names)).await)
+    Ok(respond(&node.env.exec, &headers, &values(names.found)).await)
 }
 
 /// `/api/prom/label/{name}/values`
@@ -107,7 +107,7 @@ pub async fn label_values(
     params: Params,
 ) -> Result<Response> {
     let names = query::values(&node, &tenants, &name, &params).await?;
-    Ok(respond(&node.env.exec, &headers, &values(names)).await)
+    Ok(respond(&node.env.exec, &headers, &values(names.found)).await)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The endpoints that ask: lines, numbers, labels, series.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -12,7 +12,7 @@ use grapevine_logql::parse::{parse, parse_selector};
 use grapevine_logql::print::pretty;
 use grapevine_logql::range::Steps;
 use grapevine_storage::index::TimeRange;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::error::ApiError;
 use super::guard::{self, strictest};
@@ -23,6 +23,7 @@ use super::{cursor, strict};
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::querier::answer::Answer;
+use crate::querier::catalogue::Catalogued;
 use crate::querier::error::QueryError;
 use crate::querier::{Asker, LogQuery, Querier};
 
@@ -50,6 +51,14 @@ pub fn asker(node: &Node, tenants: &Tenants) -> Asker {
         timeout: limits.iter().map(|limits| limits.query_timeout.0).min().unwrap_or_default(),
         explain: false,
     }
+}
+
+/// A body that says what is missing from it, if anything is.
+pub fn with_warnings(mut body: Json, warnings: &[String]) -> Json {
+    if !warnings.is_empty() {
+        body["warnings"] = json!(warnings);
+    }
+    body
 }
 
 /// Whether the client wants labels kept apart by where they come from.
@@ -170,10 +179,10 @@ pub async fn labels(
 }
 
 /// The names of labels, as asked.
-pub async fn names(node: &Node, tenants: &Tenants, params: &Params) -> Result<Vec<String>> {
+pub async fn names(node: &Node, tenants: &Tenants, params: &Params) -> Result<Catalogued<BTreeSet<String>>> {
     let range = time_range(node, tenants, params)?;
     let selector = selector(params)?;
-    Ok(node.querier.label_names(&tenants.0, &selector, range).await?.into_iter().collect())
+    Ok(node.querier.label_names(&asker(node, tenants), &selector, range).await?)
 }
 
 /// `/loki/api/v1/label/{name}/values`
@@ -189,18 +198,24 @@ pub async fn label_values(
 }
 
 /// The values of a label, as asked.
-pub async fn values(node: &Node, tenants: &Tenants, name: &str, params: &Params) -> Result<Vec<String>> {
+pub async fn values(
+    node: &Node,
+    tenants: &Tenants,
+    name: &str,
+    params: &Params,
+) -> Result<Catalogued<BTreeSet<String>>> {
     let range = time_range(node, tenants, params)?;
     let selector = selector(params)?;
-    Ok(node.querier.label_values(&tenants.0, name, &selector, range).await?.into_iter().collect())
+    Ok(node.querier.label_values(&asker(node, tenants), name, &selector, range).await?)
 }
 
 /// Loki leaves `data` out where there is nothing.
-async fn names_answer(node: &Node, headers: &HeaderMap, names: Vec<String>) -> Response {
-    let body = match names.is_empty() {
+async fn names_answer(node: &Node, headers: &HeaderMap, names: Catalogued<BTreeSet<String>>) -> Response {
+    let body = match names.found.is_empty() {
         true => json!({"status": "success"}),
-        false => json!({"status": "success", "data": names}),
+        false => json!({"status": "success", "data": names.found}),
     };
+    let body = with_warnings(body, &names.warnings);
     respond(&node.env.exec, headers, &body).await
 }
 
@@ -223,9 +238,10 @@ pub async fn series(
     if groups.is_empty() {
         groups.push(Vec::new());
     }
-    let series = node.querier.series(&tenants.0, &groups, range).await?;
-    let maps: Vec<BTreeMap<&str, &str>> = series.iter().map(|labels| labels.iter().collect()).collect();
-    Ok(respond(&node.env.exec, &headers, &json!({"status": "success", "data": maps})).await)
+    let Catalogued { found, warnings } = node.querier.series(&asker(&node, &tenants), &groups, range).await?;
+    let maps: Vec<BTreeMap<&str, &str>> = found.iter().map(|labels| labels.iter().collect()).collect();
+    let body = with_warnings(json!({"status": "success", "data": maps}), &warnings);
+    Ok(respond(&node.env.exec, &headers, &body).await)
 }
 
 /// `/loki/api/v1/format_query`: needs no tenant.

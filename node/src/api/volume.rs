@@ -16,11 +16,13 @@ use serde_json::{Value as Json, json};
 use super::error::ApiError;
 use super::guard::{self, strictest};
 use super::params::{Bounds, Params};
+use super::query::{asker, with_warnings};
 use super::respond::json as respond;
 use super::server::Tenants;
 use crate::config::units::ByteSize;
 use crate::limits::Limits;
 use crate::node::Node;
+use crate::querier::catalogue::Catalogued;
 use crate::querier::volume::{Grouping, Totals, Volume, Volumes};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -40,11 +42,11 @@ fn guarded(node: &Node, tenants: &Tenants, bounds: Bounds) -> Result<TimeRange> 
     Ok(TimeRange { first: bounds.start, last: bounds.end })
 }
 
-async fn totals(node: &Node, tenants: &Tenants, params: &Params) -> Result<Totals> {
+async fn totals(node: &Node, tenants: &Tenants, params: &Params) -> Result<Catalogued<Totals>> {
     let range = params.range(node.env.clock.now())?;
     let selector = selector(params)?;
     let range = guarded(node, tenants, range.bounds)?;
-    Ok(node.querier.count(&tenants.0, &selector, range, Totals::new(range)).await?)
+    Ok(node.querier.count(&asker(node, tenants), &selector, range, Totals::new(range)).await?)
 }
 
 fn stats_of(totals: &Totals) -> Json {
@@ -61,7 +63,8 @@ pub async fn stats(
     params: Params,
 ) -> Result<Response> {
     let totals = totals(&node, &tenants, &params).await?;
-    Ok(respond(&node.env.exec, &headers, &stats_of(&totals)).await)
+    let body = with_warnings(stats_of(&totals.found), &totals.warnings);
+    Ok(respond(&node.env.exec, &headers, &body).await)
 }
 
 /// `/loki/api/v1/index/shards`: one shard of everything. A query is cut into pieces inside the node; to a client
@@ -77,8 +80,9 @@ pub async fn shards(
         return Err(ApiError::bad("targetBytesPerShard must be a positive value"));
     }
     let totals = totals(&node, &tenants, &params).await?;
-    let shard = json!({"bounds": {"min": 0, "max": u64::MAX}, "stats": stats_of(&totals)});
-    Ok(respond(&node.env.exec, &headers, &json!({"shards": [shard], "statistics": {}})).await)
+    let shard = json!({"bounds": {"min": 0, "max": u64::MAX}, "stats": stats_of(&totals.found)});
+    let body = with_warnings(json!({"shards": [shard], "statistics": {}}), &totals.warnings);
+    Ok(respond(&node.env.exec, &headers, &body).await)
 }
 
 /// What the endpoints about volume share.
@@ -132,13 +136,14 @@ pub async fn instant(
     let bounds = params.ascending_bounds(now)?;
     let range = guarded(&node, &tenants, bounds)?;
     let volumes = Volumes::new(asked.grouping, vec![range]);
-    let volumes = node.querier.count(&tenants.0, &asked.selector, range, volumes).await?;
+    let Catalogued { found, warnings } =
+        node.querier.count(&asker(&node, &tenants), &asked.selector, range, volumes).await?;
     let sample = |(labels, parts): Volume| {
         let bytes: u64 = parts.values().sum();
         json!({"metric": metric(labels), "value": [seconds(bounds.end), bytes.to_string()]})
     };
-    let result: Vec<Json> = volumes.largest(asked.limit).into_iter().map(sample).collect();
-    Ok(respond(&node.env.exec, &headers, &answer("vector", result)).await)
+    let result: Vec<Json> = found.largest(asked.limit).into_iter().map(sample).collect();
+    Ok(respond(&node.env.exec, &headers, &with_warnings(answer("vector", result), &warnings)).await)
 }
 
 /// `/loki/api/v1/index/volume_range`
@@ -154,13 +159,14 @@ pub async fn range(
     let parts = parts(range, read.step);
     let starts: Vec<i64> = parts.iter().map(|part| part.first).collect();
     let volumes = Volumes::new(asked.grouping, parts);
-    let volumes = node.querier.count(&tenants.0, &asked.selector, range, volumes).await?;
+    let Catalogued { found, warnings } =
+        node.querier.count(&asker(&node, &tenants), &asked.selector, range, volumes).await?;
     let series = |(labels, parts): Volume| {
         let point = |(part, bytes): (usize, u64)| json!([seconds(starts[part]), bytes.to_string()]);
         json!({"metric": metric(labels), "values": parts.into_iter().map(point).collect::<Vec<_>>()})
     };
-    let result: Vec<Json> = volumes.largest(asked.limit).into_iter().map(series).collect();
-    Ok(respond(&node.env.exec, &headers, &answer("matrix", result)).await)
+    let result: Vec<Json> = found.largest(asked.limit).into_iter().map(series).collect();
+    Ok(respond(&node.env.exec, &headers, &with_warnings(answer("matrix", result), &warnings)).await)
 }
 
 /// Cuts a range where multiples of the step lie; the first and the last part may be shorter.

@@ -19,6 +19,7 @@ use crate::ingester::Loops;
 use crate::node::{Node, open_store};
 use crate::push::request::Endpoint;
 use crate::querier::select::{incomplete_days, select};
+use crate::querier::share::Share;
 
 const DAY: Day = Day(20_000);
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -101,7 +102,7 @@ impl Bed {
     /// The apps whose streams a query finds, and how many chunks they have.
     fn found(&self) -> Vec<(String, usize)> {
         let heads = self.node.ingester.heads();
-        let selection = select(heads, &self.node.index, "fake", &[], TimeRange::ALL).unwrap();
+        let selection = select(heads, &self.node.index, "fake", &[], TimeRange::ALL, &Share::all()).unwrap();
         let app = |labels: &grapevine_storage::stream::Labels| labels.get("app").unwrap_or("").to_owned();
         let mut found: Vec<_> = selection.values().map(|s| (app(&s.labels), s.packed.len())).collect();
         found.sort();

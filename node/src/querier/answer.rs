@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bincode::{Decode, Encode};
 use grapevine_logql::series::QueryValue;
 
 /// Names and values, sorted by name.
 pub type Pairs = Vec<(String, String)>;
 
 /// The labels of a line, by where they come from. Sorted by name within each.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct LineLabels {
     /// The stream's.
     pub stream: Pairs,
@@ -73,7 +74,7 @@ impl Answer {
 }
 
 /// What a query read and skipped. All of it was counted, nothing is estimated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Stats {
     /// Streams that the selector chose.
     pub streams: u64,

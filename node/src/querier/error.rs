@@ -20,6 +20,14 @@ pub enum QueryError {
     /// It took longer than the tenant's `query_timeout`.
     #[error("the query took longer than query_timeout; narrow it, or raise the limit")]
     TimedOut,
+    /// Another node says that the query is at fault.
+    #[error("{text}")]
+    Elsewhere {
+        /// The HTTP status that says so.
+        status: u16,
+        /// In that node's words, which are this one's.
+        text: String,
+    },
     /// The index cannot be read.
     #[error("the index cannot be read: {0}")]
     Index(#[from] IndexError),
@@ -32,7 +40,20 @@ impl QueryError {
             QueryError::Bad(_) | QueryError::TooManyStreams => 400,
             QueryError::Evaluation(error) if error.is_client_error() => 400,
             QueryError::TimedOut => 504,
+            QueryError::Elsewhere { status, .. } => *status,
             QueryError::Evaluation(_) | QueryError::Index(_) => 500,
+        }
+    }
+
+    /// Whether another node may well answer the same.
+    pub fn is_of_one_node(&self) -> bool {
+        match self {
+            QueryError::Index(_) => true,
+            QueryError::Bad(_)
+            | QueryError::TooManyStreams
+            | QueryError::Evaluation(_)
+            | QueryError::TimedOut
+            | QueryError::Elsewhere { .. } => false,
         }
     }
 }

@@ -1,14 +1,18 @@
 //! Says how a query was answered: what was planned, what was pushed into the scan of blocks, and what was left out
 //! on each level. Counted only when asked for, and counted, not estimated.
 
+use grapevine_gossip::ring::NodeId;
 use grapevine_logql::ast::{LineFilter, LogExpr, Matcher as AstMatcher, Stage};
 use grapevine_storage::index::{Day, Index, IndexError, Matcher, TimeRange};
 
+use super::Querier;
 use super::answer::Stats;
 use super::error::QueryError;
+use super::notes::Notes;
+use super::question::Piece;
 use super::scan::Span;
 use super::select::{STREAMS_MAX, compile};
-use super::{Asker, Querier};
+use super::share::Share;
 use crate::exec::Lane;
 
 /// What the index holds of the streams of a selector, and what of it lies in a range of time.
@@ -23,26 +27,42 @@ pub struct Census {
 }
 
 impl Querier {
-    /// Lines about one selector and range: what there was, level by level.
+    /// Notes about one selector and range, if asked for: what there was of a piece, level by level.
     pub(super) async fn explain(
         &self,
-        asker: &Asker,
+        piece: &Piece,
         selector: &[AstMatcher],
         pushed: &[LineFilter],
         span: Span,
-    ) -> Result<Vec<String>, QueryError> {
+        notes: &mut Notes,
+    ) -> Result<(), QueryError> {
+        if !piece.asker.explain {
+            return Ok(());
+        }
         let mut census = Census::default();
         let matchers = compile(selector)?;
-        for tenant in &asker.tenants {
+        for tenant in &piece.asker.tenants {
             let (index, tenant, matchers) = (self.index.clone(), tenant.clone(), matchers.clone());
             let range = TimeRange { first: span.first, last: span.last };
-            let count = move || count(&index, &tenant, &matchers, range);
+            let share = piece.share.clone();
+            let count = move || count(&index, &tenant, &matchers, range, &share);
             census.add(&self.env.exec.run(Lane::Disk, count).await?);
         }
-        let mut lines = vec![pushed_text(pushed)];
-        lines.extend(census.lines());
-        Ok(lines)
+        notes.explain.push(pushed_text(pushed));
+        notes.explain.extend(census.lines());
+        Ok(())
     }
+}
+
+/// Lines about what one of several readers has read; none unless it explains itself.
+pub(super) fn of_reader(node: &NodeId, share: &Share, notes: &Notes) -> Vec<String> {
+    if notes.explain.is_empty() {
+        return Vec::new();
+    }
+    let percent = share.fraction() * 100.0;
+    let head = format!("`{node}` reads {percent:.1} % of the ring, in {} ranges:", share.ranges().len());
+    let of_reader = notes.explain.iter().cloned().chain(read_lines(&notes.stats));
+    [head].into_iter().chain(of_reader.map(|line| format!("  {line}"))).collect()
 }
 
 fn pushed_text(pushed: &[LineFilter]) -> String {
@@ -54,7 +74,13 @@ fn pushed_text(pushed: &[LineFilter]) -> String {
     format!("pushed into the scan of blocks: {}", text.trim_start_matches("{}").trim_start())
 }
 
-fn count(index: &Index, tenant: &str, matchers: &[Matcher], range: TimeRange) -> Result<Census, IndexError> {
+fn count(
+    index: &Index,
+    tenant: &str,
+    matchers: &[Matcher],
+    range: TimeRange,
+    share: &Share,
+) -> Result<Census, IndexError> {
     let mut census = Census::default();
     let wanted = Day::of(range.first)..=Day::of(range.last);
     for day in index.days()? {
@@ -65,7 +91,8 @@ fn count(index: &Index, tenant: &str, matchers: &[Matcher], range: TimeRange) ->
         census.days_in_range += 1;
         let all = TimeRange { first: *day.timestamps().start(), last: *day.timestamps().end() };
         open.read(|snapshot| {
-            for stream in snapshot.select(tenant, matchers, all, STREAMS_MAX)? {
+            let streams = snapshot.select(tenant, matchers, all, STREAMS_MAX)?;
+            for stream in streams.into_iter().filter(|stream| share.holds(stream.id)) {
                 for chunk in snapshot.chunks_of(tenant, stream.id, all)? {
                     let times = chunk.blocks.iter().map(|block| (block.first_ts, block.last_ts));
                     let within = times.filter(|(first, last)| *first <= range.last && range.first <= *last);

@@ -7,47 +7,59 @@ pub mod error;
 pub mod explain;
 pub mod fields;
 pub mod follow;
+pub mod freshness;
 pub mod lines;
 pub mod merge;
+pub mod notes;
 pub mod numbers;
 pub mod packs;
 pub mod patterns;
 pub mod pushdown;
+pub mod question;
 pub mod scan;
+pub mod scatter;
 pub mod select;
+pub mod serve;
+pub mod share;
+pub mod sought;
+pub mod spread;
 pub mod units;
 pub mod volume;
+pub mod wire;
 pub mod work;
 
+#[cfg(test)]
+mod cluster_test;
 #[cfg(test)]
 mod reference_test;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use grapevine_logql::ast::{Expr, LogExpr, Matcher as AstMatcher, Stage};
 use grapevine_logql::eval_limits::EvalLimits;
 use grapevine_logql::evaluate;
-use grapevine_logql::leaf_scan::LeafScan;
 use grapevine_logql::log_select::{Direction, LineSelection};
 use grapevine_logql::parse::parse;
-use grapevine_logql::pipeline::{CompileError, Options, Pipeline, Wanted, split_leading};
-use grapevine_logql::plan::{Leaf, MetricPlan, PlanOptions};
+use grapevine_logql::pipeline::{CompileError, Pipeline, Wanted};
+use grapevine_logql::plan::{MetricPlan, PlanOptions};
 use grapevine_logql::print::to_query;
-use grapevine_logql::range::{Accumulator, Steps};
-use grapevine_logql::series::StepMatrix;
+use grapevine_logql::range::Steps;
 use grapevine_storage::index::{Index, Matcher, TimeRange};
 use grapevine_storage::stream::Labels;
 use tokio::time::{Instant, timeout};
 
-use self::answer::{Answer, LogLine, Stats, Value};
-use self::drive::{Warnings, drive};
+use self::answer::{Answer, LogLine, Value};
 use self::error::QueryError;
-use self::lines::{LineJob, OptionsOf, stats_of};
-use self::numbers::{LeafJob, LeafLocal};
+use self::freshness::{Freshness, NothingUnconfirmed};
+use self::lines::LineQuestion;
+use self::notes::Notes;
+use self::numbers::LeafQuestion;
 use self::packs::Packs;
-use self::scan::{Scanner, Span};
+use self::question::{Piece, Question};
+use self::scan::Span;
+use self::scatter::{Neighbours, Scatter};
 use self::select::{compile, incomplete_days, select};
 use self::work::{Work, works};
 use crate::deletes::Deletes;
@@ -71,6 +83,9 @@ pub struct Querier {
     packs: Arc<Packs>,
     deletes: Arc<Deletes>,
     metrics: Arc<Metrics>,
+    /// The cluster; none unless the node is in one.
+    neighbours: OnceLock<Arc<dyn Neighbours>>,
+    freshness: OnceLock<Arc<dyn Freshness>>,
 }
 
 /// Who asks, and within which bounds.
@@ -115,7 +130,8 @@ impl Querier {
         deletes: Arc<Deletes>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Querier { env, ingester, index, packs, deletes, metrics }
+        let (neighbours, freshness) = (OnceLock::new(), OnceLock::new());
+        Querier { env, ingester, index, packs, deletes, metrics, neighbours, freshness }
     }
 
     /// Reads a query, and checks that its stages can be run.
@@ -126,87 +142,53 @@ impl Querier {
         parse(query).map_err(|error| QueryError::Bad(error.to_string()))
     }
 
+    /// From now on this node is one of several: queries go to those who own what they ask for.
+    pub fn join(&self, neighbours: Arc<dyn Neighbours>, freshness: Arc<dyn Freshness>) {
+        let joined = self.neighbours.set(neighbours).and_then(|()| {
+            self.freshness.set(freshness).map_err(|_| unreachable!("it is set right after the neighbours"))
+        });
+        assert!(joined.is_ok(), "a node joins one cluster, once");
+    }
+
+    fn freshness(&self) -> &dyn Freshness {
+        self.freshness.get().map_or(&NothingUnconfirmed, |freshness| &**freshness)
+    }
+
+    /// Answers a question about a piece from what this node holds, after it has got what it may lack.
+    async fn read_piece<Q: Question>(
+        &self,
+        question: &Q,
+        piece: &Piece,
+        deadline: Instant,
+        notes: &mut Notes,
+    ) -> Result<Q::Found, QueryError> {
+        if !piece.unconfirmed.is_empty() {
+            let missing = self.freshness().catch_up(&piece.unconfirmed, deadline).await;
+            missing.into_iter().for_each(|text| notes.warnings.add(text));
+        }
+        question.read(self, piece, notes).await
+    }
+
     /// Answers a query for lines.
     ///
     /// # Errors
     /// What is wrong with the query; what cannot be read is a warning in the answer.
     pub async fn lines(&self, asker: &Asker, query: LogQuery) -> Result<Answer, QueryError> {
         let began = Instant::now();
-        let mut stats = Stats::default();
-        let mut warnings = Warnings::default();
-        let run = self.thinned(asker, &query, &mut stats, &mut warnings);
-        let lines = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
-        stats.returned = lines.len() as u64;
-        stats.elapsed = began.elapsed();
-        let mut explain = Vec::new();
-        if asker.explain {
-            let order = if query.forward { "oldest" } else { "newest" };
-            explain.push(format!("log query, {} lines at most, {order} first: {}", query.limit, query.log));
-            let span = Span { first: query.start, last: query.end.saturating_sub(1), forward: query.forward };
-            let (pushed, _) = split_leading(&query.log.stages);
-            explain.extend(self.explain(asker, &query.log.selector, &pushed, span).await?);
-            explain.extend(explain::read_lines(&stats));
-        }
-        Ok(self.answer(Value::Lines(lines), stats, warnings, explain))
-    }
-
-    /// The lines of an answer. Where `interval` thins them, nobody knows beforehand how many must be looked at to
-    /// find so many: they are looked for in rounds, each from where the one before ended.
-    async fn thinned(
-        &self,
-        asker: &Asker,
-        query: &LogQuery,
-        stats: &mut Stats,
-        warnings: &mut Warnings,
-    ) -> Result<Vec<LogLine>, QueryError> {
-        let forward = query.forward;
-        let mut span = Span { first: query.start, last: query.end.saturating_sub(1), forward };
-        if query.interval == 0 {
-            return self.round(asker, query, span, query.limit, stats, warnings).await;
-        }
-        let direction = if forward { Direction::Forward } else { Direction::Backward };
-        let mut selection = LineSelection::new(direction, query.limit, query.interval.unsigned_abs());
-        let most = query.limit.max(ROUND_LINES);
-        let mut chosen: Vec<LogLine> = Vec::new();
-        loop {
-            let found = self.round(asker, query, span, most, stats, warnings).await?;
-            let is_last = found.len() < most;
-            chosen.extend(found.into_iter().filter(|line| selection.offer(line.timestamp)));
-            let Some(last) = chosen.last().filter(|_| !is_last && !selection.is_full()) else { break };
-            match forward {
-                true => span.first = last.timestamp.saturating_add(query.interval),
-                false => span.last = last.timestamp.saturating_sub(query.interval),
+        let range = TimeRange { first: query.start, last: query.end.saturating_sub(1) };
+        let run = async {
+            let mut scatter = Scatter::begin(self, asker, range).await;
+            if asker.explain {
+                let order = if query.forward { "oldest" } else { "newest" };
+                let head = format!("log query, {} lines at most, {order} first: {}", query.limit, query.log);
+                scatter.notes.explain.push(head);
             }
-        }
-        Ok(chosen)
-    }
-
-    async fn round(
-        &self,
-        asker: &Asker,
-        query: &LogQuery,
-        span: Span,
-        limit: usize,
-        stats: &mut Stats,
-        warnings: &mut Warnings,
-    ) -> Result<Vec<LogLine>, QueryError> {
-        let pipeline = Pipeline::compile(&query.log.stages, &Wanted::All)
-            .map_err(|error| QueryError::Bad(stage_error(&query.log.stages, &error)))?;
-        let filter = pushdown::of_stages(&query.log.stages)?.filter;
-        if span.first > span.last || limit == 0 {
-            return Ok(Vec::new());
-        }
-        let options = self.options(asker);
-        let job = Arc::new(LineJob { pipeline, filter, span, limit, options, best: Mutex::default() });
-        let mut works = self.works(asker, &query.log.selector, span, stats, warnings).await?;
-        match span.forward {
-            true => works.sort_by_key(|work| work.first),
-            false => works.sort_by_key(|work| std::cmp::Reverse(work.last)),
-        }
-        let scanners = self.workers(Scanner::new);
-        let scanners = drive(&self.env.exec, &self.packs, &job, works, scanners, warnings).await?;
-        stats.merge(&stats_of(scanners));
-        Ok(job.finish())
+            let lines = thinned(&mut scatter, &query).await?;
+            Ok::<_, QueryError>((lines, scatter.finish()))
+        };
+        let (lines, mut notes) = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
+        notes.stats.returned = lines.len() as u64;
+        Ok(self.answer(Value::Lines(lines), asker, notes, began))
     }
 
     /// Answers a query for numbers.
@@ -218,98 +200,56 @@ impl Querier {
         let Expr::Sample(sample) = expr else {
             return Err(QueryError::Bad("the query asks for lines, not for numbers".into()));
         };
-        let discover_levels = asker.detected_level.values().any(|on| *on);
-        let plan = MetricPlan::new(sample, PlanOptions { discover_levels })
-            .map_err(|error| QueryError::Bad(error.to_string()))?;
-        let mut stats = Stats::default();
-        let mut warnings = Warnings::default();
+        let options = PlanOptions { discover_levels: asker.detected_level.values().any(|on| *on) };
+        let plan = MetricPlan::new(sample, options).map_err(|error| QueryError::Bad(error.to_string()))?;
+        let query: Arc<str> = to_query(expr).into();
+        let spans = plan.leaves.iter().map(|leaf| numbers::span(leaf, steps));
+        let range = spans.fold(TimeRange { first: i64::MAX, last: i64::MIN }, |all, span| TimeRange {
+            first: all.first.min(span.first),
+            last: all.last.max(span.last),
+        });
         let run = async {
+            let mut scatter = Scatter::begin(self, asker, range).await;
+            if asker.explain {
+                scatter.notes.explain.extend(plan.to_string().lines().map(str::to_owned));
+            }
             let mut matrices = Vec::with_capacity(plan.leaves.len());
-            for leaf in &plan.leaves {
-                matrices.push(self.leaf(asker, leaf, steps, &mut stats, &mut warnings).await?);
+            for number in 0..plan.leaves.len() {
+                if asker.explain {
+                    scatter.notes.explain.push(format!("leaf {number} reads:"));
+                }
+                let question = LeafQuestion::new(query.clone(), &plan, number, *steps, options);
+                matrices.push(scatter.ask(&question).await?.finish()?);
             }
-            Ok::<_, QueryError>(matrices)
+            Ok::<_, QueryError>((matrices, scatter.finish()))
         };
-        let matrices = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
+        let (matrices, notes) = timeout(asker.timeout, run).await.map_err(|_| QueryError::TimedOut)??;
         let value = evaluate(&plan, matrices, steps, &asker.limits)?;
-        stats.elapsed = began.elapsed();
-        let mut explain = Vec::new();
-        if asker.explain {
-            explain.extend(plan.to_string().lines().map(str::to_owned));
-            for (number, leaf) in plan.leaves.iter().enumerate() {
-                explain.push(format!("leaf {number} reads:"));
-                let pushed = leaf.hit_filters.clone().unwrap_or_else(|| split_leading(&leaf.stages).0);
-                let span = numbers::span(leaf, steps);
-                explain.extend(self.explain(asker, &leaf.selector, &pushed, span).await?);
-            }
-            explain.extend(explain::read_lines(&stats));
-        }
-        Ok(self.answer(Value::Numbers(value), stats, warnings, explain))
-    }
-
-    async fn leaf(
-        &self,
-        asker: &Asker,
-        leaf: &Leaf,
-        steps: &Steps,
-        stats: &mut Stats,
-        warnings: &mut Warnings,
-    ) -> Result<StepMatrix, QueryError> {
-        let windows = leaf.windows(steps);
-        let scan =
-            LeafScan::compile(leaf).map_err(|error| QueryError::Bad(stage_error(&leaf.stages, &error)))?;
-        let pushed = match &leaf.hit_filters {
-            Some(filters) => pushdown::of_filters(filters)?,
-            None => pushdown::of_stages(&leaf.stages)?,
-        };
-        let span = numbers::span(leaf, steps);
-        let mut works = self.works(asker, &leaf.selector, span, stats, warnings).await?;
-        works.sort_by_key(|work| (work.stream.id, work.first));
-        let job = Arc::new(LeafJob {
-            scan,
-            reads_text: leaf.reads_text,
-            pushed,
-            span,
-            edges: numbers::edges(&windows),
-            options: self.options(asker),
-        });
-        let locals = self.workers(|| LeafLocal {
-            scanner: Scanner::new(),
-            sums: Accumulator::new(leaf, windows.clone(), asker.limits),
-            origin: 0,
-        });
-        let locals = drive(&self.env.exec, &self.packs, &job, works, locals, warnings).await?;
-        let mut total = Accumulator::new(leaf, windows, asker.limits);
-        for local in locals {
-            stats.merge(&local.scanner.stats);
-            total.merge(local.sums)?;
-        }
-        Ok(total.finish()?)
+        Ok(self.answer(Value::Numbers(value), asker, notes, began))
     }
 
     /// The pieces of what a selector chooses, of all tenants asked.
     async fn works(
         &self,
-        asker: &Asker,
+        piece: &Piece,
         selector: &[AstMatcher],
         span: Span,
-        stats: &mut Stats,
-        warnings: &mut Warnings,
+        notes: &mut Notes,
     ) -> Result<Vec<Work>, QueryError> {
-        let several = asker.tenants.len() > 1;
+        let several = piece.asker.tenants.len() > 1;
         let (of_tenant, of_stream): (Vec<_>, Vec<_>) =
             compile(selector)?.into_iter().partition(|m: &Matcher| several && m.name == TENANT_LABEL);
         let mut all = Vec::new();
-        for tenant in &asker.tenants {
+        for tenant in &piece.asker.tenants {
             if !of_tenant.iter().all(|matcher| matcher.matches(tenant)) {
                 continue;
             }
             let (ingester, index) = (self.ingester.clone(), self.index.clone());
-            let (tenant, matchers) = (tenant.clone(), of_stream.clone());
+            let (tenant, matchers, share) = (tenant.clone(), of_stream.clone(), piece.share.clone());
             let range = TimeRange { first: span.first, last: span.last };
             let deletions = self.deletes.overlapping(&tenant, range);
             let found = self.env.exec.run(Lane::Disk, move || {
-                let mut selection = select(ingester.heads(), &index, &tenant, &matchers, range)?;
+                let mut selection = select(ingester.heads(), &index, &tenant, &matchers, range, &share)?;
                 if !deletions.is_empty() {
                     selection.values_mut().for_each(|parts| parts.hide(&deletions));
                 }
@@ -324,30 +264,64 @@ impl Querier {
                 Ok::<_, QueryError>((works(&tenant, selection, span), streams, missing))
             });
             let (works, streams, missing) = found.await?;
-            missing.into_iter().for_each(|text| warnings.add(text));
-            stats.streams += streams;
+            missing.into_iter().for_each(|text| notes.warnings.add(text));
+            notes.stats.streams += streams;
             all.extend(works);
         }
         Ok(all)
-    }
-
-    fn options(&self, asker: &Asker) -> OptionsOf {
-        let now = self.env.clock.now();
-        let of = |(tenant, on): (&Arc<str>, &bool)| (tenant.clone(), Options { detected_level: *on, now });
-        OptionsOf { by_tenant: asker.detected_level.iter().map(of).collect() }
     }
 
     fn workers<T>(&self, make: impl Fn() -> T) -> Vec<T> {
         (0..self.env.exec.parallelism()).map(|_| make()).collect()
     }
 
-    fn answer(&self, value: Value, stats: Stats, warnings: Warnings, explain: Vec<String>) -> Answer {
-        let warnings = warnings.into_texts();
+    fn answer(&self, value: Value, asker: &Asker, mut notes: Notes, began: Instant) -> Answer {
+        notes.stats.elapsed = began.elapsed();
+        if asker.explain {
+            notes.explain.extend(explain::read_lines(&notes.stats));
+        }
+        let (warnings, notes) = self.warnings(notes);
+        Answer { value, warnings, stats: notes.stats, explain: notes.explain }
+    }
+
+    /// What is missing from an answer, once it is known.
+    fn warnings(&self, mut notes: Notes) -> (Vec<String>, Notes) {
+        let warnings = std::mem::take(&mut notes.warnings).into_texts();
         if !warnings.is_empty() {
             self.metrics.incomplete_answers.inc();
         }
-        Answer { value, warnings, stats, explain }
+        (warnings, notes)
     }
+}
+
+/// The lines of an answer. Where `interval` thins them, nobody knows beforehand how many must be looked at to
+/// find so many: they are looked for in rounds, each from where the one before ended.
+async fn thinned(scatter: &mut Scatter<'_>, query: &LogQuery) -> Result<Vec<LogLine>, QueryError> {
+    let forward = query.forward;
+    let mut span = Span { first: query.start, last: query.end.saturating_sub(1), forward };
+    let log = Arc::new(query.log.clone());
+    let question = |span, limit| LineQuestion::new(log.clone(), span, limit);
+    if query.interval == 0 {
+        let found = scatter.ask(&question(span, query.limit)).await?;
+        return Ok(found.into_iter().map(|(_, line)| line).collect());
+    }
+    let direction = if forward { Direction::Forward } else { Direction::Backward };
+    let mut selection = LineSelection::new(direction, query.limit, query.interval.unsigned_abs());
+    let most = query.limit.max(ROUND_LINES);
+    let mut chosen: Vec<LogLine> = Vec::new();
+    loop {
+        let found = scatter.ask(&question(span, most)).await?;
+        scatter.explain_no_more();
+        let is_last = found.len() < most;
+        let found = found.into_iter().map(|(_, line)| line);
+        chosen.extend(found.filter(|line| selection.offer(line.timestamp)));
+        let Some(last) = chosen.last().filter(|_| !is_last && !selection.is_full()) else { break };
+        match forward {
+            true => span.first = last.timestamp.saturating_add(query.interval),
+            false => span.last = last.timestamp.saturating_sub(query.interval),
+        }
+    }
+    Ok(chosen)
 }
 
 fn with_tenant(labels: &Labels, tenant: &str) -> Labels {

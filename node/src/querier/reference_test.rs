@@ -20,13 +20,13 @@ use super::{Asker, LogQuery, Querier};
 use crate::testbed::{SECOND, Testbed};
 
 /// Twenty minutes before midnight UTC: the data lie on two days.
-const START: i64 = 1_700_006_400 * SECOND - 1200 * SECOND;
-const LENGTH: i64 = 2400;
-const STREAMS: usize = 4;
+pub(super) const START: i64 = 1_700_006_400 * SECOND - 1200 * SECOND;
+pub(super) const LENGTH: i64 = 2400;
+pub(super) const STREAMS: usize = 4;
 
 /// What happens to the node, one after the other.
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     /// Lines arrive: stream, second, kind of line, metadata or none.
     Push(Vec<(usize, i64, u8, bool)>),
     /// So many lines from this place on in all that arrived come again.
@@ -36,7 +36,7 @@ enum Event {
     Restart,
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub(super) fn event() -> impl Strategy<Value = Event> {
     let line = (0..STREAMS, 0..LENGTH, 0..6u8, any::<bool>());
     // Some pushes are narrow in time: their blocks lie inside others.
     let near = (0..STREAMS, 0..LENGTH, prop::collection::vec((0..20i64, 0..6u8), 1..30)).prop_map(
@@ -54,10 +54,10 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-type Stored = (usize, i64, String, Vec<(String, String)>);
+pub(super) type Stored = (usize, i64, String, Vec<(String, String)>);
 
 /// Numbers in lines follow from the timestamp: where lines share a moment, no function can tell their order.
-fn stored((stream, second, kind, metadata): (usize, i64, u8, bool)) -> Stored {
+pub(super) fn stored((stream, second, kind, metadata): (usize, i64, u8, bool)) -> Stored {
     let line = match kind {
         0 => format!("level=info n={second} took={second}ms msg=ok"),
         1 => format!("level=error n={second} msg=\"disk {} full\"", second % 3),
@@ -73,14 +73,14 @@ fn stored((stream, second, kind, metadata): (usize, i64, u8, bool)) -> Stored {
     (stream, START + second * SECOND, line, metadata)
 }
 
-const LABELS: [[(&str, &str); 3]; STREAMS] = [
+pub(super) const LABELS: [[(&str, &str); 3]; STREAMS] = [
     [("app", "api"), ("env", "prod"), ("service_name", "api")],
     [("app", "api"), ("env", "test"), ("service_name", "api")],
     [("app", "db"), ("env", "prod"), ("service_name", "db")],
     [("app", "web"), ("env", "prod"), ("service_name", "web")],
 ];
 
-const LOG_QUERIES: [&str; 16] = [
+pub(super) const LOG_QUERIES: [&str; 16] = [
     r#"{app=~".+"}"#,
     r#"{app="api"}"#,
     r#"{env="prod", app!="db"}"#,
@@ -99,7 +99,7 @@ const LOG_QUERIES: [&str; 16] = [
     r#"{app=~".+"} |= "row" | decolorize | label_format x=env | keep x"#,
 ];
 
-const METRIC_QUERIES: [&str; 20] = [
+pub(super) const METRIC_QUERIES: [&str; 20] = [
     r#"count_over_time({app=~".+"}[1m])"#,
     r#"sum(count_over_time({app=~".+"}[37s]))"#,
     r#"sum by (app) (rate({app=~".+"}[5m]))"#,
@@ -122,7 +122,7 @@ const METRIC_QUERIES: [&str; 20] = [
     r#"count_over_time({app="db"}[1m]) > 1 or vector(3)"#,
 ];
 
-fn asker() -> Asker {
+pub(super) fn asker() -> Asker {
     let tenant: Arc<str> = "fake".into();
     Asker {
         tenants: vec![tenant.clone()],
@@ -133,12 +133,12 @@ fn asker() -> Asker {
     }
 }
 
-const LIMITS: EvalLimits = EvalLimits { answer_series_max: 10_000, ..EvalLimits::DEFAULT };
+pub(super) const LIMITS: EvalLimits = EvalLimits { answer_series_max: 10_000, ..EvalLimits::DEFAULT };
 const OPTIONS: Options = Options { detected_level: true, now: NOW };
-const NOW: i64 = START + LENGTH * SECOND;
+pub(super) const NOW: i64 = START + LENGTH * SECOND;
 
 /// Everything stored, each entry once, streams in the order of [`LABELS`].
-fn reference(all: &[Stored]) -> Vec<MemoryStream> {
+pub(super) fn reference(all: &[Stored]) -> Vec<MemoryStream> {
     let mut seen = BTreeSet::new();
     let mut streams: Vec<MemoryStream> = LABELS
         .iter()
@@ -154,7 +154,7 @@ fn reference(all: &[Stored]) -> Vec<MemoryStream> {
     streams
 }
 
-async fn push(bed: &Testbed, lines: &[Stored]) {
+pub(super) async fn push(bed: &Testbed, lines: &[Stored]) {
     let entries: Vec<_> = lines
         .iter()
         .map(|(stream, ts, line, metadata)| (&LABELS[*stream][..], *ts, line.clone(), metadata.clone()))
@@ -209,7 +209,7 @@ fn shown(answer: Answer) -> Vec<Shown> {
     lines.into_iter().map(|line| (line.timestamp, labels(&line.labels), line.line)).collect()
 }
 
-async fn check_lines(bed: &Testbed, reference: &[MemoryStream], query: &str, window: LogWindow) {
+pub(super) async fn check_lines(bed: &Testbed, reference: &[MemoryStream], query: &str, window: LogWindow) {
     let Expr::Log(log) = Querier::parse(query).unwrap() else { panic!("{query} asks for lines") };
     let expected = log_query(&log, reference, &window, OPTIONS).unwrap();
     let expected = expected.into_iter().flat_map(|(labels, lines)| {
@@ -228,7 +228,7 @@ async fn check_lines(bed: &Testbed, reference: &[MemoryStream], query: &str, win
     assert_eq!(found, expected, "{query} {window:?}");
 }
 
-fn near(a: f64, b: f64) -> bool {
+pub(super) fn near(a: f64, b: f64) -> bool {
     a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
 }
 
@@ -242,7 +242,7 @@ fn points(value: &QueryValue) -> Vec<OneSeries<'_>> {
     }
 }
 
-async fn check_numbers(bed: &Testbed, reference: &[MemoryStream], query: &str, steps: &Steps) {
+pub(super) async fn check_numbers(bed: &Testbed, reference: &[MemoryStream], query: &str, steps: &Steps) {
     let expr = Querier::parse(query).unwrap();
     let Expr::Sample(sample) = &expr else { panic!("{query} asks for numbers") };
     let plan = MetricPlan::new(sample, PlanOptions { discover_levels: true }).unwrap();
@@ -266,7 +266,7 @@ async fn check_numbers(bed: &Testbed, reference: &[MemoryStream], query: &str, s
     assert!(all, "{query} {steps:?}\n found {found:?}\n expected {expected:?}");
 }
 
-fn window() -> impl Strategy<Value = LogWindow> {
+pub(super) fn window() -> impl Strategy<Value = LogWindow> {
     let limit = prop_oneof![Just(1usize), 2..40usize, Just(5000)];
     let interval = prop_oneof![3 => Just(0u64), 1 => 1..200u64];
     (-5..LENGTH, 1..LENGTH, limit, any::<bool>(), interval).prop_map(
@@ -281,7 +281,7 @@ fn window() -> impl Strategy<Value = LogWindow> {
     )
 }
 
-fn steps() -> impl Strategy<Value = Steps> {
+pub(super) fn steps() -> impl Strategy<Value = Steps> {
     let range = (-60..LENGTH, 0..LENGTH, 7..400i64).prop_map(|(from, length, step)| {
         let at = |second: i64| START + second * SECOND;
         Steps::range(at(from), at(from + length), step * SECOND).unwrap()

@@ -11,6 +11,7 @@ use grapevine_storage::pack::{BlockText, SealedBlock};
 use grapevine_storage::stream::{Labels, StreamId};
 
 use super::error::QueryError;
+use super::share::Share;
 use crate::deletes::matcher::Deletion;
 use crate::ingester::heads::Heads;
 
@@ -79,7 +80,7 @@ pub fn matches(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name).unwrap_or("")))
 }
 
-/// Selects what one tenant's streams hold of a range, heads first: what moves from a head into the index
+/// Selects what one tenant's streams of a share hold of a range, heads first: what moves from a head into the index
 /// meanwhile is then found twice, and one of the two is dropped when blocks that overlap are merged.
 ///
 /// # Errors
@@ -90,11 +91,12 @@ pub fn select(
     tenant: &str,
     matchers: &[Matcher],
     range: TimeRange,
+    share: &Share,
 ) -> Result<Selection, QueryError> {
     let mut selection = Selection::new();
     let days = Day::of(range.first)..=Day::of(range.last);
     for head in heads.of_tenant(tenant, *days.start(), *days.end()) {
-        if !matches(matchers, &head.labels) {
+        if !share.holds(head.id) || !matches(matchers, &head.labels) {
             continue;
         }
         let snapshot = head.snapshot(range.first, range.last);
@@ -106,7 +108,7 @@ pub fn select(
         parts.open.extend(snapshot.open);
     }
     for day in index.days()?.into_iter().filter(|day| days.contains(day)) {
-        match select_day(index, day, tenant, matchers, range, &mut selection) {
+        match select_day(index, day, tenant, matchers, range, share, &mut selection) {
             // Its packs are whole: the answer lacks this day until housekeeping has indexed them anew.
             Err(QueryError::Index(error @ IndexError::Corrupt { .. })) => {
                 index.set_aside(day, error.to_string())?;
@@ -141,13 +143,15 @@ fn select_day(
     tenant: &str,
     matchers: &[Matcher],
     range: TimeRange,
+    share: &Share,
     selection: &mut Selection,
 ) -> Result<(), QueryError> {
     let Some(day) = index.day(day)? else { return Ok(()) };
     let found = day.read(|snapshot| {
         let mut packs: BTreeMap<PackId, Arc<PackRecord>> = BTreeMap::new();
         let mut found = Vec::new();
-        for stream in snapshot.select(tenant, matchers, range, STREAMS_MAX)? {
+        let streams = snapshot.select(tenant, matchers, range, STREAMS_MAX)?;
+        for stream in streams.into_iter().filter(|stream| share.holds(stream.id)) {
             let mut packed = Vec::new();
             for chunk in snapshot.chunks_of(tenant, stream.id, range)? {
                 let pack = chunk.pack;

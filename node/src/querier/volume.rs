@@ -10,15 +10,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bincode::{Decode, Encode};
+use grapevine_gossip::rpc::{Method, Refusal};
 use grapevine_logql::ast::Matcher as AstMatcher;
 use grapevine_storage::head::BlockExtent;
 use grapevine_storage::index::{ChunkRecord, Day, Index, Matcher, TimeRange};
 use grapevine_storage::stream::{Labels, StreamId};
 
 use super::answer::Pairs;
+use super::catalogue::Catalogued;
 use super::error::QueryError;
+use super::notes::Notes;
+use super::question::{Piece, Question, Taken, pairs_weight, runs};
 use super::select::{STREAMS_MAX, compile, matches};
-use super::{Querier, TENANT_LABEL, with_tenant};
+use super::sought::{Bounds, Sought, invalid, selector_text};
+use super::{Asker, Querier, TENANT_LABEL, with_tenant};
+use crate::cluster::methods;
 use crate::exec::Lane;
 use crate::ingester::heads::Heads;
 
@@ -26,7 +33,28 @@ use crate::ingester::heads::Heads;
 const GROUPS_MAX: usize = 200_000;
 
 /// Counts chunks as they are found.
-pub trait Tally: Send + 'static {
+pub trait Tally: Clone + Send + Sync + 'static {
+    /// Some of what was counted, as it travels.
+    type Item: Encode + Decode<()> + Send + 'static;
+
+    /// What another node is asked.
+    fn sought(&self, selector: String, range: Bounds) -> Sought;
+
+    /// Some of what was counted, as it travels.
+    fn items(self) -> impl Iterator<Item = Self::Item> + Send;
+
+    /// Adds what another node counted of other streams.
+    ///
+    /// # Errors
+    /// It would have to remember too much.
+    fn take(&mut self, item: Self::Item) -> Result<Taken, QueryError>;
+
+    /// Adds what was counted of other streams.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    fn merge(&mut self, other: Self) -> Result<(), QueryError>;
+
     /// Takes in one chunk of a stream; its blocks overlap the range.
     ///
     /// # Errors
@@ -49,10 +77,12 @@ fn inside(block: &BlockExtent, range: TimeRange) -> (u64, u64) {
 }
 
 /// Totals of a selector.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Totals {
     range: TimeRange,
     streams: BTreeSet<StreamId>,
+    /// Streams that others have counted, none of them among `streams`.
+    elsewhere: u64,
     /// Chunks that overlap the range.
     pub chunks: u64,
     /// Lines in it.
@@ -64,16 +94,39 @@ pub struct Totals {
 impl Totals {
     /// Nothing yet, of a range.
     pub fn new(range: TimeRange) -> Self {
-        Totals { range, streams: BTreeSet::new(), chunks: 0, entries: 0, bytes: 0 }
+        Totals { range, streams: BTreeSet::new(), elsewhere: 0, chunks: 0, entries: 0, bytes: 0 }
     }
 
     /// How many streams.
     pub fn streams(&self) -> u64 {
-        self.streams.len() as u64
+        (self.streams.len() as u64).saturating_add(self.elsewhere)
     }
 }
 
 impl Tally for Totals {
+    /// Streams, chunks, entries, bytes.
+    type Item = [u64; 4];
+
+    fn sought(&self, selector: String, range: Bounds) -> Sought {
+        Sought::Totals { selector, range }
+    }
+
+    fn items(self) -> impl Iterator<Item = [u64; 4]> + Send {
+        [[self.streams(), self.chunks, self.entries, self.bytes]].into_iter()
+    }
+
+    fn take(&mut self, [streams, chunks, entries, bytes]: [u64; 4]) -> Result<Taken, QueryError> {
+        self.elsewhere = self.elsewhere.saturating_add(streams);
+        self.chunks = self.chunks.saturating_add(chunks);
+        self.entries = self.entries.saturating_add(entries);
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(Taken::More)
+    }
+
+    fn merge(&mut self, other: Self) -> Result<(), QueryError> {
+        other.items().try_for_each(|item| self.take(item).map(drop))
+    }
+
     fn chunk(&mut self, stream: StreamId, _: &Labels, blocks: &[BlockExtent]) -> Result<(), QueryError> {
         if self.streams.len() >= STREAMS_MAX && !self.streams.contains(&stream) {
             return Err(QueryError::TooManyStreams);
@@ -99,7 +152,7 @@ pub struct Grouping {
 }
 
 /// Volumes of groups, by part of the range.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Volumes {
     grouping: Grouping,
     /// The parts, ascending, apart from each other.
@@ -129,6 +182,13 @@ impl Volumes {
         }
     }
 
+    fn group(&mut self, labels: Pairs) -> Result<&mut BTreeMap<usize, u64>, QueryError> {
+        if self.groups.len() >= GROUPS_MAX && !self.groups.contains_key(&labels) {
+            return Err(QueryError::TooManyStreams);
+        }
+        Ok(self.groups.entry(labels).or_default())
+    }
+
     /// The largest groups, the largest first; equals by their labels.
     pub fn largest(self, most: usize) -> Vec<Volume> {
         let total = |volume: &Volume| volume.1.values().sum::<u64>();
@@ -140,6 +200,49 @@ impl Volumes {
 }
 
 impl Tally for Volumes {
+    type Item = Vec<(Pairs, Vec<(u32, u64)>)>;
+
+    fn sought(&self, selector: String, range: Bounds) -> Sought {
+        let Grouping { labels, by_name } = self.grouping.clone();
+        let labels = labels.map(|labels| labels.into_iter().collect());
+        let parts = self.parts.iter().map(|part| (part.first, part.last)).collect();
+        Sought::Volumes { selector, range, labels, by_name, parts }
+    }
+
+    fn items(self) -> impl Iterator<Item = Self::Item> + Send {
+        let listed = |(labels, parts): (Pairs, BTreeMap<usize, u64>)| {
+            (labels, parts.into_iter().map(|(part, bytes)| (part as u32, bytes)).collect::<Vec<_>>())
+        };
+        runs(self.groups.into_iter().map(listed), |(labels, parts)| {
+            pairs_weight(labels) + size_of_val(&parts[..])
+        })
+    }
+
+    fn take(&mut self, item: Self::Item) -> Result<Taken, QueryError> {
+        for (labels, parts) in item {
+            let group = self.group(labels)?;
+            for (part, bytes) in parts {
+                let sum = group.entry(part as usize).or_default();
+                *sum = sum.saturating_add(bytes);
+            }
+        }
+        let parts = self.parts.len();
+        let beyond =
+            self.groups.values().any(|group| group.last_key_value().is_some_and(|(at, _)| *at >= parts));
+        match beyond {
+            true => Ok(Taken::Unfit("volumes of a part of the range that nobody asked for".into())),
+            false => Ok(Taken::More),
+        }
+    }
+
+    fn merge(&mut self, other: Self) -> Result<(), QueryError> {
+        for (labels, parts) in other.groups {
+            let group = self.group(labels)?;
+            parts.into_iter().for_each(|(part, bytes)| *group.entry(part).or_default() += bytes);
+        }
+        Ok(())
+    }
+
     fn chunk(&mut self, _: StreamId, labels: &Labels, blocks: &[BlockExtent]) -> Result<(), QueryError> {
         let mut found: BTreeMap<usize, u64> = BTreeMap::new();
         for block in blocks {
@@ -153,13 +256,100 @@ impl Tally for Volumes {
             }
         }
         for group in self.groups_of(labels) {
-            if self.groups.len() >= GROUPS_MAX && !self.groups.contains_key(&group) {
-                return Err(QueryError::TooManyStreams);
-            }
-            let parts = self.groups.entry(group).or_default();
+            let parts = self.group(group)?;
             found.iter().for_each(|(part, bytes)| *parts.entry(*part).or_default() += bytes);
         }
         Ok(())
+    }
+}
+
+/// Asks how much there is.
+#[derive(Clone, Debug)]
+pub struct CountQuestion<T> {
+    selector: Vec<AstMatcher>,
+    range: TimeRange,
+    /// Nothing yet.
+    tally: T,
+}
+
+impl CountQuestion<Totals> {
+    /// Asks for totals.
+    pub fn totals(selector: Vec<AstMatcher>, (first, last): Bounds) -> Self {
+        let range = TimeRange { first, last };
+        CountQuestion { selector, range, tally: Totals::new(range) }
+    }
+}
+
+impl CountQuestion<Volumes> {
+    /// Asks for the volumes of groups.
+    ///
+    /// # Errors
+    /// The parts do not ascend.
+    pub fn volumes(
+        selector: Vec<AstMatcher>,
+        (first, last): Bounds,
+        labels: Option<Vec<String>>,
+        by_name: bool,
+        parts: Vec<Bounds>,
+    ) -> Result<Self, Refusal> {
+        if !parts.windows(2).all(|pair| pair[0].1 < pair[1].0) || parts.len() > STREAMS_MAX {
+            return Err(invalid(&"the parts of the range do not ascend, or are too many"));
+        }
+        let grouping = Grouping { labels: labels.map(|labels| labels.into_iter().collect()), by_name };
+        let parts = parts.into_iter().map(|(first, last)| TimeRange { first, last }).collect();
+        let tally = Volumes::new(grouping, parts);
+        Ok(CountQuestion { selector, range: TimeRange { first, last }, tally })
+    }
+}
+
+impl<T: Tally> Question for CountQuestion<T> {
+    const METHOD: Method = methods::CATALOGUE;
+    type Wire = Sought;
+    type Found = T;
+    type Item = T::Item;
+
+    fn wire(&self) -> Sought {
+        self.tally.sought(selector_text(&self.selector), (self.range.first, self.range.last))
+    }
+
+    fn nothing(&self, _: &Asker) -> T {
+        self.tally.clone()
+    }
+
+    async fn read(&self, querier: &Querier, piece: &Piece, _: &mut Notes) -> Result<T, QueryError> {
+        let tenants = &piece.asker.tenants;
+        let several = tenants.len() > 1;
+        let (of_tenant, of_stream): (Vec<_>, Vec<_>) =
+            compile(&self.selector)?.into_iter().partition(|m: &Matcher| several && m.name == TENANT_LABEL);
+        let asked = tenants.iter().filter(|tenant| of_tenant.iter().all(|m| m.matches(tenant)));
+        let asked: Vec<Arc<str>> = asked.cloned().collect();
+        let (ingester, index) = (querier.ingester.clone(), querier.index.clone());
+        let (mut tally, range, share) = (self.tally.clone(), self.range, piece.share.clone());
+        let work = move || {
+            for tenant in &asked {
+                let mut each = |id: StreamId, labels: &Labels, blocks: &[BlockExtent]| match several {
+                    _ if !share.holds(id) => Ok(()),
+                    true => tally.chunk(id, &with_tenant(labels, tenant), blocks),
+                    false => tally.chunk(id, labels, blocks),
+                };
+                count_heads(ingester.heads(), tenant, &of_stream, range, &mut each)?;
+                count_index(&index, tenant, &of_stream, range, &mut each)?;
+            }
+            Ok(tally)
+        };
+        querier.env.exec.run(Lane::Disk, work).await
+    }
+
+    fn items(found: T) -> impl Iterator<Item = T::Item> + Send {
+        found.items()
+    }
+
+    fn take(&self, item: T::Item, into: &mut T) -> Result<Taken, QueryError> {
+        into.take(item)
+    }
+
+    fn merge(&self, part: T, into: &mut T) -> Result<(), QueryError> {
+        into.merge(part)
     }
 }
 
@@ -170,29 +360,12 @@ impl Querier {
     /// There is too much, or the index cannot be read.
     pub async fn count<T: Tally>(
         &self,
-        tenants: &[Arc<str>],
+        asker: &Asker,
         selector: &[AstMatcher],
         range: TimeRange,
-        mut tally: T,
-    ) -> Result<T, QueryError> {
-        let several = tenants.len() > 1;
-        let (of_tenant, of_stream): (Vec<_>, Vec<_>) =
-            compile(selector)?.into_iter().partition(|m: &Matcher| several && m.name == TENANT_LABEL);
-        let asked = tenants.iter().filter(|tenant| of_tenant.iter().all(|m| m.matches(tenant)));
-        let asked: Vec<Arc<str>> = asked.cloned().collect();
-        let (ingester, index) = (self.ingester.clone(), self.index.clone());
-        let work = move || {
-            for tenant in &asked {
-                let mut each = |id: StreamId, labels: &Labels, blocks: &[BlockExtent]| match several {
-                    true => tally.chunk(id, &with_tenant(labels, tenant), blocks),
-                    false => tally.chunk(id, labels, blocks),
-                };
-                count_heads(ingester.heads(), tenant, &of_stream, range, &mut each)?;
-                count_index(&index, tenant, &of_stream, range, &mut each)?;
-            }
-            Ok(tally)
-        };
-        self.env.exec.run(Lane::Disk, work).await
+        tally: T,
+    ) -> Result<Catalogued<T>, QueryError> {
+        self.look_up(asker, range, &CountQuestion { selector: selector.to_vec(), range, tally }).await
     }
 }
 

@@ -8,7 +8,7 @@
 use bincode::{Decode, Encode};
 
 use super::accumulator::{Accumulator, Entry, Failure};
-use super::cell::{Bytes, Cell, Count, Edge, Extreme, Moments, Placed, Samples, Sum, Values};
+use super::cell::{Bytes, Cell, Count, Edge, Extreme, Moments, Samples, Sum, Values};
 use super::cells::{Cells, with_cell};
 use super::pages::Pages;
 use crate::eval_error::EvalError;
@@ -288,8 +288,8 @@ impl Accumulator {
 
     fn check(&self, part: &Part) -> Result<(), Unfit> {
         let own = self.kind.cells();
-        let failed = part.failure.iter().map(|failure| failure.interval);
-        let outside = failed.filter(|at| !self.windows.is_covered(*at as usize)).next();
+        let failed = part.failure.as_ref().map(|failure| failure.interval);
+        let outside = failed.filter(|at| !self.windows.is_covered(*at as usize));
         outside.map_or(Ok(()), |at| Err(Unfit::Interval(at)))?;
         for series in &part.series {
             if !series.cells.fits(&own) {

@@ -1,0 +1,70 @@
+//! Where queries and the youngest lines meet: what an owner may not have yet, and how it gets it before it reads.
+//!
+//! A line is acknowledged once some of its owners have it; the one that is to read may be another. So a query first
+//! asks what is not known to be with all owners (*unconfirmed*), and each reader fetches what it lacks of that
+//! before it reads. A node without a cluster has nothing to ask: [`NothingUnconfirmed`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use grapevine_gossip::ring::NodeId;
+use grapevine_storage::atom::PushId;
+use grapevine_storage::index::TimeRange;
+use tokio::time::Instant;
+
+use super::spread::Spread;
+
+/// Pushes that one query can be told of. Ten thousand a second, confirmed within a second, fit; what does not fit is
+/// a warning in the answer.
+pub const UNCONFIRMED_MAX: usize = 16_384;
+
+/// A push that not all its owners are known to have, and one who has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// The push.
+    pub push: PushId,
+    /// A member that has it.
+    pub holder: NodeId,
+}
+
+/// What was found before the pieces of a query go out.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// At most [`UNCONFIRMED_MAX`]; more are cut off, with a warning.
+    pub unconfirmed: Vec<Unconfirmed>,
+    /// What may be missing because someone could not be asked.
+    pub warnings: Vec<String>,
+}
+
+/// Knows what is not yet with all its owners.
+#[async_trait::async_trait]
+pub trait Freshness: Send + Sync + fmt::Debug {
+    /// Asks the owners in the spread, before the pieces go out, which pushes of these tenants with lines in the range
+    /// are not known to be with all their owners.
+    async fn unconfirmed(
+        &self,
+        tenants: &[Arc<str>],
+        range: TimeRange,
+        spread: &Spread,
+        deadline: Instant,
+    ) -> Found;
+
+    /// Makes sure, on a reader, that what it owns of these pushes is in its heads; returns what may be missing, for
+    /// people.
+    async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String>;
+}
+
+/// For nodes that own everything they have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NothingUnconfirmed;
+
+#[async_trait::async_trait]
+impl Freshness for NothingUnconfirmed {
+    async fn unconfirmed(&self, _: &[Arc<str>], _: TimeRange, _: &Spread, _: Instant) -> Found {
+        Found::default()
+    }
+
+    async fn catch_up(&self, _: &[Unconfirmed], _: Instant) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,127 @@
+//! Answers what other nodes ask this one of their queries.
+
+use std::sync::{Arc, Weak};
+
+use grapevine_gossip::rpc::{Handler, Method, Refusal, RefusalCode, Reply, Request, Served};
+use tokio::time::Instant;
+
+use super::Querier;
+use super::catalogue::{NamesQuestion, SeriesQuestion};
+use super::lines::LinesWanted;
+use super::notes::Notes;
+use super::numbers::LeafWanted;
+use super::patterns::PatternQuestion;
+use super::question::{Piece, Question};
+use super::sought::{Sought, selector_of};
+use super::volume::CountQuestion;
+use super::wire::{Frame, Message};
+use crate::cluster::message::{decode, encode};
+use crate::cluster::methods;
+
+/// The handler of a node's reading methods.
+#[derive(Debug)]
+pub struct Reads {
+    /// Weak: the querier knows the cluster, which knows its handlers.
+    querier: Weak<Querier>,
+}
+
+impl Reads {
+    /// The methods that it answers.
+    pub const METHODS: [Method; 3] = [methods::READ_LINES, methods::READ_LEAF, methods::CATALOGUE];
+
+    /// Answers from what this querier reads.
+    pub fn new(querier: &Arc<Querier>) -> Self {
+        Reads { querier: Arc::downgrade(querier) }
+    }
+
+    async fn answer(&self, request: Request, reply: &mut Reply) -> Result<(), Refusal> {
+        let deadline = request.deadline;
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        if request.method == methods::READ_LINES {
+            let message: Message<LinesWanted> = decode(&request.body)?;
+            let piece = message.piece(timeout)?;
+            return self.put(message.question.question()?, piece, deadline, reply).await;
+        }
+        if request.method == methods::READ_LEAF {
+            let message: Message<LeafWanted> = decode(&request.body)?;
+            let piece = message.piece(timeout)?;
+            return self.put(message.question.question()?, piece, deadline, reply).await;
+        }
+        if request.method == methods::CATALOGUE {
+            let message: Message<Sought> = decode(&request.body)?;
+            let piece = message.piece(timeout)?;
+            return self.put_sought(message.question, piece, deadline, reply).await;
+        }
+        let text = format!("method `{}` is not for reading", request.method);
+        Err(Refusal::new(RefusalCode::UnknownMethod, text))
+    }
+
+    async fn put_sought(
+        &self,
+        sought: Sought,
+        piece: Piece,
+        deadline: Instant,
+        reply: &mut Reply,
+    ) -> Result<(), Refusal> {
+        match sought {
+            Sought::Names { selector, range } => {
+                let question = NamesQuestion::new(None, selector_of(&selector)?, range);
+                self.put(question, piece, deadline, reply).await
+            }
+            Sought::Values { name, selector, range } => {
+                let question = NamesQuestion::new(Some(name), selector_of(&selector)?, range);
+                self.put(question, piece, deadline, reply).await
+            }
+            Sought::Series { groups, range } => {
+                let groups = groups.iter().map(|group| selector_of(group)).collect::<Result<_, _>>()?;
+                self.put(SeriesQuestion::new(groups, range), piece, deadline, reply).await
+            }
+            Sought::Totals { selector, range } => {
+                let question = CountQuestion::totals(selector_of(&selector)?, range);
+                self.put(question, piece, deadline, reply).await
+            }
+            Sought::Volumes { selector, range, labels, by_name, parts } => {
+                let selector = selector_of(&selector)?;
+                let question = CountQuestion::volumes(selector, range, labels, by_name, parts)?;
+                self.put(question, piece, deadline, reply).await
+            }
+            Sought::Patterns { query, range, step } => {
+                self.put(PatternQuestion::of_text(&query, range, step)?, piece, deadline, reply).await
+            }
+        }
+    }
+
+    /// Reads a piece and sends what comes of it: notes first, then items.
+    async fn put<Q: Question>(
+        &self,
+        question: Q,
+        piece: Piece,
+        deadline: Instant,
+        reply: &mut Reply,
+    ) -> Result<(), Refusal> {
+        let going = || Refusal::new(RefusalCode::Unavailable, "the node is shutting down");
+        let querier = self.querier.upgrade().ok_or_else(going)?;
+        let mut notes = Notes::default();
+        let found = match querier.read_piece(&question, &piece, deadline, &mut notes).await {
+            Ok(found) => found,
+            Err(error) if error.is_of_one_node() => {
+                return Err(Refusal::new(RefusalCode::Failed, error.to_string()));
+            }
+            Err(error) => {
+                let failed = Frame::<Q::Item>::Failed { status: error.status(), text: error.to_string() };
+                return Ok(reply.send(encode(&failed)?).await?);
+            }
+        };
+        reply.send(encode(&Frame::<Q::Item>::Notes(notes.into_sent()))?).await?;
+        for item in Q::items(found) {
+            reply.send(encode(&Frame::Item(item))?).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Handler for Reads {
+    fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
+        Box::pin(self.answer(request, reply))
+    }
+}
