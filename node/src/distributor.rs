@@ -1,6 +1,6 @@
 //! Takes a push from its body to its owners: decode, validate, hold to the limits, hand on.
 //!
-//! On a single node the one owner is this node's ingester.
+//! On a node that stands alone the one owner is its ingester; a member hands on to `replication`.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +22,7 @@ use crate::push::rejection::Ignored;
 use crate::push::request::{Context, Endpoint, Headers, accept};
 use crate::push::stream_cache::StreamCache;
 use crate::push::validate::{Outcome, admit, admit_streams, drop_expired, drop_late};
+use crate::replication::Replication;
 
 /// Complaints about late entries or hot streams that one answer names.
 const IGNORED_SHOWN_MAX: usize = 10;
@@ -32,6 +33,7 @@ pub struct Distributor {
     env: Env,
     limits: Arc<TenantLimits>,
     ingester: Arc<Ingester>,
+    replication: Option<Arc<Replication>>,
     metrics: Arc<Metrics>,
     cache: Arc<StreamCache>,
     rates: Mutex<Rates>,
@@ -95,18 +97,20 @@ struct Decoded {
 }
 
 impl Distributor {
-    /// In front of an ingester.
+    /// In front of an ingester, and of those of other members.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the node")]
     pub fn new(
         env: Env,
         limits: Arc<TenantLimits>,
         ingester: Arc<Ingester>,
+        replication: Option<Arc<Replication>>,
         metrics: Arc<Metrics>,
         retention: Arc<Retention>,
         disk: Arc<dyn Gate>,
         in_flight_bytes: u64,
     ) -> Self {
         let (cache, rates, in_flight) = (Arc::default(), Mutex::default(), InFlight::new(in_flight_bytes));
-        Distributor { env, limits, ingester, metrics, cache, rates, retention, disk, in_flight }
+        Distributor { env, limits, ingester, replication, metrics, cache, rates, retention, disk, in_flight }
     }
 
     /// Waits until there is room for a body of so many bytes; hold what is returned for as long as the body.
@@ -134,7 +138,13 @@ impl Distributor {
         let Decoded { batch, outcome, ignored } = self.env.exec.run(Lane::Decode, decode).await?;
         if !batch.is_empty() {
             let _room = self.in_flight.enter(&self.in_flight.decoded, batch.memory()).await;
-            self.ingester.push(tenant.as_str().into(), None, batch).await.map_err(|error| refusal(&error))?;
+            match &self.replication {
+                Some(replication) => replication.push(tenant.as_str().into(), batch).await?,
+                None => {
+                    let kept = self.ingester.push(tenant.as_str().into(), None, batch).await;
+                    kept.map_err(|error| refusal(&error))?;
+                }
+            }
         }
         self.count(&tenant, &outcome);
         told(&outcome, &ignored).map_or(Ok(()), Err)

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod node;
 pub mod push;
 pub mod querier;
+pub mod replication;
 pub mod tenant;
 #[cfg(test)]
 mod testbed;

@@ -188,6 +188,18 @@ metrics! {
     peers_connected: Gauge = Gauge::default(), "grapevine_peers_connected";
     /// What happened at the port for peers; strangers leave no other trace.
     peer_events: Family<PeerEventLabel, Counter> = Family::default(), "grapevine_peer_events";
+    /// Parts of pushes that a member holding them lacked at the last comparison, as far as this node knows.
+    replica_deficit: Gauge = Gauge::default(), "grapevine_replica_deficit";
+    /// Times a member did not take a part of a push.
+    replica_failures: Counter = Counter::default(), "grapevine_replica_failures";
+    /// Times a member was passed over because too much was on its way to it.
+    replica_lags: Counter = Counter::default(), "grapevine_replica_lags";
+    /// Parts of pushes sent to owners that turned out to lack them.
+    repaired_pushes: Counter = Counter::default(), "grapevine_repaired_pushes";
+    /// Bytes sent to owners that turned out to lack them.
+    repaired_bytes: Counter = Counter::default(), "grapevine_repaired_bytes";
+    /// Bytes of packs fetched from other nodes.
+    fetched_bytes: Counter = Counter::default(), "grapevine_fetched_pack_bytes";
     /// Tasks and work that panicked.
     panics: Counter = Counter::default(), "loki_panic";
 }

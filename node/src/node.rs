@@ -18,7 +18,7 @@ use crate::env::Env;
 use crate::exec::Lane;
 use crate::housekeeping::retention::Retention;
 use crate::housekeeping::{Housekeeper, Parts, rebuild};
-use crate::ingester::duty::Alone;
+use crate::ingester::duty::{Alone, Duty};
 use crate::ingester::policy::FlushLimits;
 use crate::ingester::ship::{Places, Shipper};
 use crate::ingester::spool::Spool;
@@ -29,6 +29,9 @@ use crate::querier::Querier;
 use crate::querier::freshness::NothingUnconfirmed;
 use crate::querier::packs::Packs;
 use crate::querier::serve::Reads;
+use crate::replication::announce::Pending;
+use crate::replication::duty::OwnersDuty;
+use crate::replication::{self, Placements, Replication};
 use crate::workers::Workers;
 
 /// A node. Shared by all its requests.
@@ -44,6 +47,8 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// Its place in a cluster; none for a node that stands alone.
     pub cluster: Option<Arc<Cluster>>,
+    /// How it holds what others hold too; none for a node that stands alone.
+    pub replication: Option<Arc<Replication>>,
     /// Its index.
     pub index: Arc<Index>,
     /// Where its packs go.
@@ -88,7 +93,9 @@ impl Node {
                 Ok::<_, anyhow::Error>(spool)
             })
             .await?;
-        let duty = Arc::new(Alone);
+        let announcing = Arc::new(Pending::default());
+        let placements = cluster.clone().map(|cluster| Arc::new(Placements::new(cluster)));
+        let duty = duty(placements.as_ref(), &announcing);
         let shipper = Shipper::new(
             env.exec.clone(),
             Places { index: index.clone(), spool: spool.clone(), store: store.clone() },
@@ -99,7 +106,7 @@ impl Node {
         );
         let (ingester, loops) = Ingester::open(
             env.clone(),
-            ingester_options(&config),
+            ingester_options(&config, cluster.as_deref()),
             index.clone(),
             spool.clone(),
             shipper,
@@ -107,11 +114,25 @@ impl Node {
             duty,
         )
         .await?;
+        let replication = cluster.clone().zip(placements).map(|(cluster, placements)| {
+            let parts = replication::Parts {
+                env: env.clone(),
+                cluster,
+                ingester: ingester.clone(),
+                index: index.clone(),
+                spool: spool.clone(),
+                store: store.clone(),
+                disk: disk.clone(),
+                metrics: metrics.clone(),
+            };
+            Replication::open(parts, placements, announcing)
+        });
         let retention = Arc::new(Retention::new(&limits)?);
         let distributor = Arc::new(Distributor::new(
             env.clone(),
             limits.clone(),
             ingester.clone(),
+            replication.clone(),
             metrics.clone(),
             retention.clone(),
             disk.clone(),
@@ -146,6 +167,7 @@ impl Node {
             limits,
             metrics,
             cluster,
+            replication,
             index,
             store,
             ingester,
@@ -162,13 +184,27 @@ impl Node {
             cluster.methods().register(&Reads::METHODS, Arc::new(Reads::new(&node.querier)));
             cluster.start();
         }
+        if let (Some(cluster), Some(replication)) = (&node.cluster, &node.replication) {
+            cluster.run_beside(replication.clone().run());
+        }
         Ok((node, loops))
     }
 }
 
-fn ingester_options(config: &Config) -> IngesterOptions {
+/// Who packs what: a node that stands alone everything, a member what it is the primary of.
+fn duty(placements: Option<&Arc<Placements>>, announcing: &Arc<Pending>) -> Arc<dyn Duty> {
+    match placements.cloned() {
+        None => Arc::new(Alone),
+        Some(placement) => Arc::new(OwnersDuty { placement, announcing: announcing.clone() }),
+    }
+}
+
+/// In a cluster packs are written sooner: until then the other owners keep the text as it came, and of as many members'
+/// streams as there are replicas.
+fn ingester_options(config: &Config, cluster: Option<&Cluster>) -> IngesterOptions {
+    let share = cluster.map_or(1, |cluster| 2 * cluster.replication_factor() as u64);
     let flush = FlushLimits {
-        sealed_bytes_max: config.head.sealed_size_max.0,
+        sealed_bytes_max: config.head.sealed_size_max.0 / share,
         open_bytes_max: config.head.open_size_max.0,
         wal_bytes_max: config.wal.size_max.0,
         age_max: config.head.age_max.0,

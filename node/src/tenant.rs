@@ -41,7 +41,11 @@ pub fn tenant(tenancy: Tenancy, header: Option<&str>) -> Result<String, PushErro
     }
 }
 
-fn check_name(name: &str) -> Result<(), PushError> {
+/// Checks the name of a tenant.
+///
+/// # Errors
+/// It is not one that a tenant may have.
+pub fn check_name(name: &str) -> Result<(), PushError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "!-_.*'()".contains(c);
     if let Some(c) = name.chars().find(|&c| !allowed(c)) {
         return Err(PushError::invalid(format!("tenant ID '{name}' contains unsupported character '{c}'")));

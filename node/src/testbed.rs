@@ -53,7 +53,8 @@ impl Testbed {
         Self::open(dir, now, flags).await
     }
 
-    async fn open(dir: TempDir, now: i64, flags: Vec<(String, String)>) -> Self {
+    /// A fresh node in a folder that may hold something already.
+    pub(crate) async fn open(dir: TempDir, now: i64, flags: Vec<(String, String)>) -> Self {
         let file = format!("data_dir = {:?}\n", dir.path().to_str().unwrap());
         let config = Config::load(&file, [], flags.clone()).unwrap();
         let clock = Arc::new(TestClock(AtomicI64::new(now)));
@@ -72,11 +73,20 @@ impl Testbed {
     /// Stops the node as a power cut would, and starts it again over the same folder.
     pub(crate) async fn restart(self) -> Self {
         let now = self.clock.now();
+        let (dir, flags) = self.stop().await;
+        Self::open(dir, now, flags).await
+    }
+
+    /// Stops the node as a power cut would; what it leaves behind and what it was told.
+    pub(crate) async fn stop(self) -> (TempDir, Vec<(String, String)>) {
         let Testbed { node, loops, flags, dir, .. } = self;
+        if let Some(cluster) = &node.cluster {
+            cluster.stop().await;
+        }
         loops.abort();
         let _ = loops.await;
         drop(node);
-        Self::open(dir, now, flags).await
+        (dir, flags)
     }
 
     /// Moves the clock.

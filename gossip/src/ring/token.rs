@@ -63,6 +63,11 @@ impl TokenRange {
         token.0.wrapping_sub(self.first.0) <= self.last.0.wrapping_sub(self.first.0)
     }
 
+    /// Whether all of `other` lies on the arc.
+    pub fn covers(&self, other: &Self) -> bool {
+        u128::from(other.first.0.wrapping_sub(self.first.0)) + other.size() <= self.size()
+    }
+
     /// How many tokens the arc holds: 1 to 2^64.
     pub fn size(&self) -> u128 {
         u128::from(self.last.0.wrapping_sub(self.first.0)) + 1
@@ -116,6 +121,23 @@ mod tests {
         check(7, 7, 1, &[7], &[6, 8]);
         check(0, u64::MAX, 1 << 64, &[0, 1, u64::MAX], &[]);
         check(6, 5, 1 << 64, &[0, 5, 6, u64::MAX], &[]);
+    }
+
+    #[test]
+    fn an_arc_covers_what_lies_on_it_whole() {
+        let range = |first, last| TokenRange { first: Token(first), last: Token(last) };
+        for (arc, other, expected) in [
+            (range(10, 20), range(10, 20), true),
+            (range(10, 20), range(12, 15), true),
+            (range(10, 20), range(12, 21), false),
+            (range(10, 20), range(9, 12), false),
+            (range(20, 5), range(u64::MAX, 3), true),
+            (range(20, 5), range(3, 20), false),
+            (TokenRange::ALL, range(7, 6), true),
+            (range(0, 5), TokenRange::ALL, false),
+        ] {
+            assert_eq!(arc.covers(&other), expected, "{arc} {other}");
+        }
     }
 
     #[test]

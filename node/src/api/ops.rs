@@ -70,10 +70,15 @@ pub async fn config(State(node): State<Arc<Node>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], node.config.to_toml()).into_response()
 }
 
-/// `POST /flush`: packs and ships everything, and answers when the chunk store has it.
+/// `POST /flush`: packs and ships everything, on all members of a cluster, and answers when the chunk store has it.
 pub async fn flush(State(node): State<Arc<Node>>) -> Result<StatusCode, ApiError> {
     // In a task of its own: a client that goes away does not leave a flush half done.
-    let flush = tokio::spawn(async move { node.ingester.flush_all().await });
+    let flush = tokio::spawn(async move {
+        match &node.replication {
+            Some(replication) => replication.flush_everywhere().await,
+            None => node.ingester.flush_all().await,
+        }
+    });
     match flush.await {
         Ok(Ok(())) => Ok(StatusCode::NO_CONTENT),
         Ok(Err(error)) => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n"))),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_gossip::endpoint::Peers;
-use grapevine_gossip::membership::{Membership, Settings, State, View};
+use grapevine_gossip::membership::{Membership, Settings, View};
 use grapevine_gossip::ring::Token;
 use grapevine_gossip::rpc::CallError;
 use tokio::time::{Instant, sleep};
@@ -83,11 +83,8 @@ impl Cluster {
         let addresses = view.peers().values().filter(|peer| peer.id != *self.me()).map(|peer| peer.address);
         let addresses = addresses.map(|address| address.to_string()).collect();
         self.views.send_replace(Arc::clone(&view));
+        // Tokens are kept as soon as they are there: a node that forgot them would take others.
         self.keep(me.tokens.clone(), addresses).await;
-        // Tokens are kept before they are relied on: a node that forgot them would take others.
-        if me.state == State::Joining && !me.tokens.is_empty() {
-            self.set_active().await;
-        }
     }
 
     /// Writes down what changed. A disk that refuses is no reason to leave: the next change tries again.

@@ -15,10 +15,10 @@ const fn first(id: u16) -> Method {
 
 /// Take this part of a push.
 pub const REPLICATE: Method = first(1);
-/// What do you hold of these ranges, in short?
-pub const DIGESTS: Method = first(2);
-/// Give me these atoms.
-pub const ATOMS: Method = first(3);
+/// Who holds what of the pushes that entered here; and which of these do you hold?
+pub const COMPARE: Method = first(2);
+/// Take these pushes from their holders before you answer a query.
+pub const CATCH_UP: Method = first(3);
 /// I have packed these streams.
 pub const ANNOUNCE: Method = first(4);
 /// Give me this pack.
@@ -37,12 +37,14 @@ pub const CATALOGUE: Method = first(12);
 pub const TAIL: Method = first(13);
 /// How are you?
 pub const STATUS: Method = first(20);
+/// Pack and ship all that is yours to pack.
+pub const FLUSH: Method = first(21);
 
 /// All methods.
-pub const ALL: [Method; 12] = [
+pub const ALL: [Method; 13] = [
     REPLICATE,
-    DIGESTS,
-    ATOMS,
+    COMPARE,
+    CATCH_UP,
     ANNOUNCE,
     PACK,
     UNCONFIRMED,
@@ -52,6 +54,7 @@ pub const ALL: [Method; 12] = [
     CATALOGUE,
     TAIL,
     STATUS,
+    FLUSH,
 ];
 
 /// Leads calls to those who answer them.
@@ -114,7 +117,7 @@ mod tests {
 
     use grapevine_gossip::rpc::{Method, NoMethods, RefusalCode};
 
-    use super::{ALL, ATOMS, Dispatch, STATUS};
+    use super::{ALL, COMPARE, Dispatch, STATUS};
 
     #[test]
     fn no_number_means_two_things() {
@@ -133,7 +136,7 @@ mod tests {
         check(STATUS.id, 1, Ok(()));
         check(STATUS.id, 0, Err(RefusalCode::UnknownVersion));
         check(STATUS.id, 2, Err(RefusalCode::UnknownVersion));
-        check(ATOMS.id, 1, Err(RefusalCode::Unavailable));
+        check(COMPARE.id, 1, Err(RefusalCode::Unavailable));
         check(999, 1, Err(RefusalCode::UnknownMethod));
         dispatch.clear();
         check(STATUS.id, 1, Err(RefusalCode::Unavailable));
@@ -144,6 +147,6 @@ mod tests {
     fn one_method_has_one_handler() {
         let dispatch = Dispatch::default();
         dispatch.register(&[STATUS], Arc::new(NoMethods));
-        dispatch.register(&[ATOMS, STATUS], Arc::new(NoMethods));
+        dispatch.register(&[COMPARE, STATUS], Arc::new(NoMethods));
     }
 }

@@ -55,6 +55,7 @@ pub struct Cluster {
 struct Running {
     membership: Option<Arc<Membership>>,
     keeper: Option<AbortHandle>,
+    beside: Vec<AbortHandle>,
     /// Why the node has no place yet, for people.
     waiting: String,
 }
@@ -123,6 +124,12 @@ impl Cluster {
         lock(&self.running).keeper = Some(keeper.abort_handle());
     }
 
+    /// Runs something beside gossip, for as long as that runs.
+    pub fn run_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(task);
+        lock(&self.running).beside.push(task.abort_handle());
+    }
+
     /// Ends gossip and calls, and lets go of the handlers. Others notice at once that connections end, and by the
     /// silence that the node is gone.
     pub async fn stop(&self) {
@@ -131,11 +138,12 @@ impl Cluster {
     }
 
     fn end(&self) {
-        let Running { membership, keeper, .. } = std::mem::take(&mut *lock(&self.running));
+        let Running { membership, keeper, beside, .. } = std::mem::take(&mut *lock(&self.running));
         drop(membership);
         if let Some(keeper) = keeper {
             keeper.abort();
         }
+        beside.iter().for_each(AbortHandle::abort);
         self.methods.clear();
     }
 
@@ -202,7 +210,8 @@ impl Cluster {
     /// Tells the others that this node has what it owns and may be asked.
     pub async fn set_active(&self) {
         let membership = lock(&self.running).membership.clone();
-        if let Some(membership) = membership {
+        let joins = self.myself(&self.view()).is_some_and(|me| me.profile.state == State::Joining);
+        if let Some(membership) = membership.filter(|_| joins) {
             membership.set_state(State::Active).await;
         }
     }

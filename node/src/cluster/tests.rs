@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_gossip::identity::ClusterKey;
-use grapevine_gossip::membership::{State, View};
+use grapevine_gossip::membership::View;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -59,8 +59,8 @@ async fn sees(cluster: &Cluster, what: &str, condition: impl Fn(&View) -> bool) 
     Arc::clone(&view.unwrap())
 }
 
-fn active(view: &View, count: usize) -> bool {
-    view.peers().values().filter(|peer| peer.live && peer.profile.state == State::Active).count() == count
+fn placed(view: &View, count: usize) -> bool {
+    view.peers().values().filter(|peer| peer.live && !peer.profile.tokens.is_empty()).count() == count
         && view.ring().members().len() == count
 }
 
@@ -73,12 +73,12 @@ async fn a_node_without_a_key_stands_alone() {
 async fn members_find_each_other_and_come_back_with_their_tokens() {
     let (a, port) = (Place::founder(), "peer_listen");
     let first = a.start().await;
-    sees(&first, "itself active", |view| active(view, 1)).await;
+    sees(&first, "itself placed", |view| placed(view, 1)).await;
     assert_eq!(first.waiting(), None);
     let b = Place::joining(&a.token(first.address()));
     let second = b.start().await;
     for node in [&first, &second] {
-        sees(node, "both active", |view| active(view, 2)).await;
+        sees(node, "both placed", |view| placed(view, 2)).await;
     }
     let (ring, names) = (first.view().ring().hash(), [first.me().clone(), second.me().clone()]);
     // Both go away and come back on their addresses, without a token, in the other order.
@@ -98,7 +98,7 @@ async fn members_find_each_other_and_come_back_with_their_tokens() {
     let (second, first) = (b.start().await, a.start().await);
     assert_eq!([first.me(), second.me()], [&names[0], &names[1]]);
     for node in [&first, &second] {
-        let view = sees(node, "both active again", |view| active(view, 2)).await;
+        let view = sees(node, "both placed again", |view| placed(view, 2)).await;
         assert_eq!(view.ring().hash(), ring);
     }
 }

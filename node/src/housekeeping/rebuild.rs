@@ -16,12 +16,14 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Day, DayIndex, Index, NewPack, PackState};
 use grapevine_storage::pack::{PackError, PackReader, PackSummary, ReadAt};
 use tokio::time::Instant;
 
 use super::{Housekeeper, lock};
-use crate::exec::Lane;
+use crate::exec::{Exec, Lane};
+use crate::ingester::spool::Spool;
 
 /// Packs whose tails are read at a time.
 const READS_MAX: usize = 8;
@@ -227,33 +229,9 @@ impl Housekeeper {
         Ok(stored)
     }
 
-    /// The outer error is that of a store that does not answer; the inner one says that the object is no pack.
     async fn summary(&self, stored: &Stored) -> anyhow::Result<Result<PackSummary, PackError>> {
-        let name = PackName::parse(&stored.key).context("read a pack's name")?;
-        let path = match stored.bytes {
-            None => Some(self.spool.path(&stored.key)),
-            Some(_) => self.store.local_path(&stored.key),
-        };
-        if let Some(path) = path {
-            let content_hash = name.content_hash;
-            let work = move || Ok(summary(std::fs::File::open(path)?, content_hash));
-            return self.env.exec.run(Lane::Disk, work).await;
-        }
-        let total = stored.bytes.unwrap_or_default();
-        let mut tail = self.tail(&stored.key, total, TAIL_BYTES).await?;
-        let needed = match PackReader::open(&tail) {
-            Ok(reader) => total - reader.footer().directory().start.min(total),
-            Err(error) => return Ok(Err(error)),
-        };
-        if needed > tail.bytes.len() as u64 {
-            tail = self.tail(&stored.key, total, needed).await?;
-        }
-        Ok(summary(tail, name.content_hash))
-    }
-
-    async fn tail(&self, key: &str, total: u64, bytes: u64) -> anyhow::Result<Tail> {
-        let start = total.saturating_sub(bytes);
-        Ok(Tail { start, bytes: self.store.get_range(key, start..total).await? })
+        let (exec, spool, store) = (self.env.exec.clone(), self.spool.clone(), self.store.clone());
+        Tails { exec, spool, store }.summary(&stored.key, stored.bytes).await
     }
 
     async fn add(&self, day: Day, stored: &Stored, summary: PackSummary) -> anyhow::Result<()> {
@@ -298,7 +276,7 @@ impl Housekeeper {
 ///
 /// # Errors
 /// The spool or the index cannot be read.
-pub fn settle_spool(index: &Index, spool: &crate::ingester::spool::Spool) -> anyhow::Result<()> {
+pub fn settle_spool(index: &Index, spool: &Spool) -> anyhow::Result<()> {
     let existing: BTreeSet<Day> = index.days()?.into_iter().collect();
     for key in spool.keys()? {
         let Some(name) = PackName::parse(&key) else { continue };
@@ -319,6 +297,53 @@ fn known(index: &Index, day: Day) -> Result<BTreeSet<String>, grapevine_storage:
     let packs = day.read(|snapshot| snapshot.packs())?;
     let given_up = day.given_up()?.into_iter().map(|(key, _)| key);
     Ok(packs.into_iter().map(|(_, record)| record.object_key).chain(given_up).collect())
+}
+
+/// Reads what packs say of themselves, where they lie.
+#[derive(Clone, Debug)]
+pub struct Tails {
+    /// Threads.
+    pub exec: Exec,
+    /// Packs on the local disk.
+    pub spool: Spool,
+    /// Packs anywhere else.
+    pub store: ChunkStore,
+}
+
+impl Tails {
+    /// What the pack of this key says of itself; `bytes` is its size in the store, none if it lies in the spool. The
+    /// outer error is that of a store that does not answer; the inner one says that the object is no pack.
+    pub async fn summary(
+        &self,
+        key: &str,
+        bytes: Option<u64>,
+    ) -> anyhow::Result<Result<PackSummary, PackError>> {
+        let name = PackName::parse(key).context("read a pack's name")?;
+        let path = match bytes {
+            None => Some(self.spool.path(key)),
+            Some(_) => self.store.local_path(key),
+        };
+        if let Some(path) = path {
+            let content_hash = name.content_hash;
+            let work = move || Ok(summary(std::fs::File::open(path)?, content_hash));
+            return self.exec.run(Lane::Disk, work).await;
+        }
+        let total = bytes.unwrap_or_default();
+        let mut tail = self.tail(key, total, TAIL_BYTES).await?;
+        let needed = match PackReader::open(&tail) {
+            Ok(reader) => total - reader.footer().directory().start.min(total),
+            Err(error) => return Ok(Err(error)),
+        };
+        if needed > tail.bytes.len() as u64 {
+            tail = self.tail(key, total, needed).await?;
+        }
+        Ok(summary(tail, name.content_hash))
+    }
+
+    async fn tail(&self, key: &str, total: u64, bytes: u64) -> anyhow::Result<Tail> {
+        let start = total.saturating_sub(bytes);
+        Ok(Tail { start, bytes: self.store.get_range(key, start..total).await? })
+    }
 }
 
 /// The end of an object.

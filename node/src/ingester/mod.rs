@@ -194,13 +194,13 @@ impl Ingester {
         &self.followers
     }
 
-    /// Packs everything there is and ships it; returns when the chunk store has it.
+    /// Packs everything that is this node's to pack and ships it; returns when the chunk store has it.
     ///
     /// # Errors
     /// What could not be packed or shipped; it is kept and tried again.
     pub async fn flush_all(&self) -> anyhow::Result<()> {
-        let everything = self.heads.all().into_iter().map(|(key, head)| (key, head, Extent::Everything));
-        self.flush(everything.collect(), true).await?;
+        let ours = self.heads.all().into_iter().filter(|(key, _)| self.duty.packs(key.id));
+        self.flush(ours.map(|(key, head)| (key, head, Extent::Everything)).collect(), true).await?;
         self.shipper.ship_all().await
     }
 

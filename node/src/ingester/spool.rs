@@ -215,6 +215,15 @@ impl Spool {
         Ok(summary)
     }
 
+    /// Takes in a whole, synced pack that lies under a [temporary](Self::temporary) name.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn adopt(&self, temporary: &Path, object_key: &str) -> io::Result<()> {
+        fs::rename(temporary, self.path(object_key))?;
+        self.sync()
+    }
+
     /// Removes a pack that the chunk store has. One that is gone already is no error.
     ///
     /// # Errors

@@ -1,0 +1,322 @@
+//! One flush for all owners: the primary tells what it has packed; the others index it and let go of what it covers.
+//!
+//! A pack is announced when it is in the chunk store, or when it has waited for that for a while: then the others fetch
+//! it from the announcer, so that it survives the loss of that node although the store is out. The same goes where each
+//! node has a store of its own. Who was not there to hear learns it by comparing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use grapevine_gossip::ring::NodeId;
+use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
+use grapevine_storage::atom::{NotASet, PushSet};
+use grapevine_storage::index::{Cover, Day, IndexError, NewPack, PackId, PackState};
+use grapevine_storage::stream::StreamId;
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::message::Announce;
+use super::placement::Placement;
+use super::{Replication, lock};
+use crate::cluster::message::{decode, encode};
+use crate::cluster::methods::{ANNOUNCE, FLUSH};
+use crate::exec::Lane;
+use crate::housekeeping::rebuild::{PackName, Tails};
+use crate::ingester::heads::HeadKey;
+use crate::ingester::records::marks;
+
+/// How long a pack may wait for the chunk store before the other owners are told to fetch it from here.
+const UNSHIPPED_MAX: Duration = Duration::from_secs(20);
+/// How often packs that some owner has not heard of are announced again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How long hearing of a pack may take, fetching it included.
+const CALL_MAX: Duration = Duration::from_secs(120);
+/// Packs that wait to be announced; beyond them the oldest are left to comparing.
+const PENDING_MAX: usize = 4096;
+
+/// What is to be announced.
+#[derive(Debug, Default)]
+pub struct Pending {
+    packs: Mutex<BTreeMap<(Day, PackId), Waiting>>,
+    wake: Notify,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Waiting {
+    /// When it may be announced although it is not in the store; none once it is there.
+    not_before: Option<Instant>,
+    heard: BTreeSet<NodeId>,
+}
+
+/// A pack as it is to be noted.
+struct Noted {
+    tenant: String,
+    day: Day,
+    id: PackId,
+    covers: Vec<Cover>,
+    /// What the index is to keep of it; none if it knows the pack.
+    new: Option<NewPack>,
+    placement: Arc<Placement>,
+}
+
+impl Pending {
+    /// A pack is durable here.
+    pub fn on_packed(&self, day: Day, pack: PackId) {
+        let waiting = Waiting { not_before: Some(Instant::now() + UNSHIPPED_MAX), ..Waiting::default() };
+        let mut packs = lock(&self.packs);
+        packs.entry((day, pack)).or_insert(waiting);
+        while packs.len() > PENDING_MAX {
+            packs.pop_first();
+        }
+    }
+
+    /// A pack is in the chunk store. Not every pack is to be announced: those that were heard of are not.
+    pub fn on_shipped(&self, day: Day, pack: PackId) {
+        if let Some(waiting) = lock(&self.packs).get_mut(&(day, pack)) {
+            waiting.not_before = None;
+            self.wake.notify_one();
+        }
+    }
+
+    fn due(&self, now: Instant) -> Vec<((Day, PackId), BTreeSet<NodeId>)> {
+        let packs = lock(&self.packs);
+        let due = packs.iter().filter(|(_, waiting)| waiting.not_before.is_none_or(|at| at <= now));
+        due.map(|(key, waiting)| (*key, waiting.heard.clone())).collect()
+    }
+
+    /// How many packs wait.
+    pub fn len(&self) -> usize {
+        lock(&self.packs).len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Replication {
+    /// Announces packs as they get ready.
+    pub(super) async fn announce_all(&self) {
+        let mut again = interval(AGAIN);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = again.tick() => {}
+                () = self.announcing.wake.notified() => {}
+            }
+            for (pack, heard) in self.announcing.due(Instant::now()) {
+                self.announce(pack, heard).await;
+            }
+        }
+    }
+
+    async fn announce(&self, (day, pack): (Day, PackId), heard: BTreeSet<NodeId>) {
+        let (announce, streams) = match self.announcement(day, pack).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return drop(lock(&self.announcing.packs).remove(&(day, pack))),
+            Err(error) => {
+                return tracing::warn!(%error, %pack, "a pack cannot be announced; trying again");
+            }
+        };
+        let placement = self.placement();
+        let owners: BTreeSet<&NodeId> = streams
+            .iter()
+            .flat_map(|stream| placement.owners(*stream).chain(placement.holders(*stream)))
+            .filter(|owner| *owner != placement.me() && placement.is_live(owner))
+            .collect();
+        let Ok(body) = encode(&announce) else {
+            tracing::error!(%pack, "a pack's announcement is too large; its owners learn of it by comparing");
+            return drop(lock(&self.announcing.packs).remove(&(day, pack)));
+        };
+        let missing = owners.iter().filter(|owner| !heard.contains(owner));
+        let peers = missing.filter_map(|owner| placement.view().peer(owner));
+        let told = peers.map(|peer| async {
+            let heard = self.parts.cluster.peers().call(
+                peer.address,
+                ANNOUNCE,
+                body.clone(),
+                Instant::now() + CALL_MAX,
+            );
+            match heard.await {
+                Ok(_) => Some(peer.id.clone()),
+                Err(error) => {
+                    tracing::debug!(peer = %peer.id, %pack, %error, "a member did not take note of a pack");
+                    None
+                }
+            }
+        });
+        let told: Vec<NodeId> = futures_util::future::join_all(told).await.into_iter().flatten().collect();
+        let mut packs = lock(&self.announcing.packs);
+        let Some(waiting) = packs.get_mut(&(day, pack)) else { return };
+        waiting.heard.extend(told);
+        // Owners that are down are not waited for: they learn of it when they come back.
+        if owners.iter().all(|owner| waiting.heard.contains(owner)) && waiting.not_before.is_none() {
+            packs.remove(&(day, pack));
+        }
+    }
+
+    /// What to say of a pack, and its streams; none if it is gone.
+    async fn announcement(
+        &self,
+        day: Day,
+        pack: PackId,
+    ) -> Result<Option<(Announce, Vec<StreamId>)>, IndexError> {
+        let index = self.parts.index.clone();
+        let read = move || {
+            let Some(day) = index.day(day)? else { return Ok(None) };
+            day.read(|snapshot| {
+                let Some(record) = snapshot.pack(pack)? else { return Ok(None) };
+                let covers = snapshot.covers(Some(pack))?;
+                let covers =
+                    covers.into_iter().map(|known| (known.cover.stream.0, known.cover.pushes.to_bytes()));
+                let streams = snapshot.contents(pack)?.into_iter().map(|(stream, _)| stream).collect();
+                Ok(Some((Announce { object_key: record.object_key, covers: covers.collect() }, streams)))
+            })
+        };
+        self.parts.env.exec.run(Lane::Disk, read).await
+    }
+
+    /// Takes note of a pack: indexes it, fetches it if it is nowhere else, and lets go of what it covers.
+    ///
+    /// # Errors
+    /// The pack cannot be had or read, or the index fails. Nothing was let go of then.
+    pub(super) async fn hear(&self, announce: Announce, from: SocketAddr) -> Result<()> {
+        let name = PackName::parse(&announce.object_key).context("it does not bear the name of a pack")?;
+        let (tenant, day, id) = (name.tenant.to_owned(), name.day, PackId(name.content_hash));
+        let covers = announce
+            .covers
+            .iter()
+            .map(|(stream, set)| Ok(Cover { stream: StreamId(*stream), pushes: PushSet::from_bytes(set)? }));
+        let covers = covers.collect::<Result<Vec<Cover>, NotASet>>()?;
+        let is_known = self.knows(day, id).await?;
+        let new = match is_known {
+            true => None,
+            false => Some(self.new_pack(&announce.object_key, from).await?),
+        };
+        let placement = self.placement();
+        self.take_note(Noted { tenant, day, id, covers, new, placement }).await?;
+        // What was fetched goes on to this node's own store.
+        self.parts.ingester.wake_shipper();
+        Ok(())
+    }
+
+    async fn knows(&self, day: Day, pack: PackId) -> Result<bool, IndexError> {
+        let index = self.parts.index.clone();
+        let look = move || match index.day(day)? {
+            Some(day) => day.read(|snapshot| Ok(snapshot.pack(pack)?.is_some())),
+            None => Ok(false),
+        };
+        self.parts.env.exec.run(Lane::Disk, look).await
+    }
+
+    /// Indexes a pack and lets go of what it covers, so that neither is ever without the other.
+    async fn take_note(&self, noted: Noted) -> Result<()> {
+        let ingester = self.parts.ingester.clone();
+        let (index, now) = (self.parts.index.clone(), self.parts.env.clock.now());
+        let work = move || {
+            let Noted { tenant, day, id, mut covers, new, placement } = noted;
+            covers.retain(|cover| placement.owns(placement.me(), cover.stream));
+            let mut leaving = Vec::new();
+            let mut coverage = Vec::new();
+            for cover in &covers {
+                let key = HeadKey { tenant: tenant.as_str().into(), day, id: cover.stream };
+                let Some(head) = ingester.heads().get(&key) else { continue };
+                if let Some(covered) = head.begin_leaving(&cover.pushes) {
+                    coverage.push((cover.stream, covered));
+                    leaving.push(head);
+                }
+            }
+            let marks = marks(&coverage);
+            let noted = index.day_or_create(day).and_then(|open| match new {
+                Some(mut pack) => {
+                    pack.marks = marks;
+                    pack.covers = (now, covers.clone());
+                    pack.keep_streams(|stream| placement.owns(placement.me(), stream));
+                    open.add_pack(&pack)
+                }
+                None => {
+                    open.raise_marks(&tenant, &marks)?;
+                    open.add_covers(&tenant, id, now, &covers)
+                }
+            });
+            leaving.iter().for_each(|head| head.end_leaving(noted.is_ok()));
+            noted?;
+            for Cover { stream, pushes } in &covers {
+                let key = HeadKey { tenant: tenant.as_str().into(), day, id: *stream };
+                ingester.covered().add(&key, pushes, now);
+            }
+            ingester.heads().retire_empty();
+            Ok(())
+        };
+        self.parts.env.exec.run(Lane::Disk, work).await
+    }
+
+    /// What the index is to keep of a pack that it does not know: read from the store, or fetched from who has it.
+    async fn new_pack(&self, object_key: &str, from: SocketAddr) -> Result<NewPack> {
+        let name = PackName::parse(object_key).context("it does not bear the name of a pack")?;
+        let super::Parts { env, spool, store, .. } = &self.parts;
+        let tails = Tails { exec: env.exec.clone(), spool: spool.clone(), store: store.clone() };
+        let (summary, state) = match store.head(object_key).await {
+            Ok(object) => (tails.summary(object_key, Some(object.bytes)).await??, PackState::Shipped),
+            Err(_) => {
+                self.fetch_pack(object_key, from).await?;
+                (tails.summary(object_key, None).await??, PackState::Spooled)
+            }
+        };
+        Ok(NewPack::of_summary(name.tenant, object_key, state, &summary, Vec::new()))
+    }
+}
+
+impl Replication {
+    /// Has every live member pack and ship what is its to pack; returns when all have.
+    ///
+    /// # Errors
+    /// One of them could not, or could not be reached.
+    pub async fn flush_everywhere(&self) -> Result<()> {
+        let placement = self.placement();
+        let others = placement.live_peers().map(|peer| async {
+            let deadline = Instant::now() + CALL_MAX;
+            let flushed = self.parts.cluster.peers().call(peer.address, FLUSH, Bytes::new(), deadline).await;
+            flushed.map(drop).with_context(|| format!("have `{}` pack what it holds", peer.id))
+        });
+        let (own, others) =
+            tokio::join!(self.parts.ingester.flush_all(), futures_util::future::join_all(others));
+        others.into_iter().fold(own, Result::and)
+    }
+}
+
+/// Flushes when another asks for it.
+pub(super) struct Flushes(pub(super) Arc<Replication>);
+
+impl Handler for Flushes {
+    fn serve<'a>(&'a self, _: Request, reply: &'a mut Reply) -> Served<'a> {
+        Box::pin(async move {
+            let flushed = self.0.parts.ingester.flush_all().await;
+            flushed.map_err(|error| Refusal::new(RefusalCode::Failed, format!("{error:#}")))?;
+            Ok(reply.send(Bytes::new()).await?)
+        })
+    }
+}
+
+/// Hears of packs.
+pub(super) struct Hears(pub(super) Arc<Replication>);
+
+impl Handler for Hears {
+    fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
+        Box::pin(async move {
+            let announce: Announce = decode(&request.body)?;
+            let key = announce.object_key.clone();
+            if let Err(error) = self.0.hear(announce, request.peer).await {
+                let error = format!("{error:#}");
+                tracing::info!(key, error, "a member's pack cannot be taken note of now");
+                return Err(Refusal::new(RefusalCode::Failed, error));
+            }
+            Ok(reply.send(Bytes::new()).await?)
+        })
+    }
+}

@@ -1,0 +1,390 @@
+//! Owners compare what they hold, and send each other what is missing.
+//!
+//! In the usual course nothing is asked: the node a push entered through hears from each owner that it holds its part,
+//! and tells the others some times a second. What is left after two rounds (an owner was down, a message was lost, a node
+//! came back) is asked for by name, and what turns out to be missing is sent as the log has it. A holder that does not
+//! own a stream does the same with all its owners, and lets go of what all of them hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_gossip::membership::Peer;
+use grapevine_gossip::ring::NodeId;
+use grapevine_gossip::rpc::{Handler, Refusal, Reply, Request, Served};
+use grapevine_storage::atom::{PushId, PushSet};
+use grapevine_storage::head::Head;
+use grapevine_storage::index::Day;
+use grapevine_storage::stream::StreamId;
+use grapevine_storage::wal;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::confirmed::run_of;
+use super::message::{AtomsOf, Compare, Compared, Fate, Replicate};
+use super::placement::Placement;
+use super::{Replication, lock};
+use crate::cluster::message::{decode, encode};
+use crate::cluster::methods::{COMPARE, REPLICATE};
+use crate::exec::Lane;
+use crate::ingester::heads::HeadKey;
+use crate::ingester::log::Kept;
+use crate::ingester::records::marks;
+use crate::push::stream_cache::StreamCache;
+
+/// How often others are told which pushes members hold.
+const NEWS: Duration = Duration::from_millis(200);
+/// How often owners compare.
+const ROUND: Duration = Duration::from_secs(2);
+/// How long a question may take.
+const CALL_MAX: Duration = Duration::from_secs(10);
+/// Places asked about at once.
+const PLACES_MAX: usize = 20_000;
+/// Places asked about in one round with one member: bounds memory where a member was away for long.
+const PLACES_IN_ROUND_MAX: usize = 200_000;
+/// Bytes of pushes sent to one member in one round; the rest follows in the next.
+const REPAIR_BYTES_MAX: usize = 64 << 20;
+
+/// An atom that a member may lack.
+type Atom = (PushId, HeadKey);
+
+/// What a round found for one member.
+#[derive(Debug, Default)]
+struct Doubts {
+    /// By push, the places not known to be held.
+    atoms: BTreeMap<PushId, BTreeSet<HeadKey>>,
+}
+
+impl Replication {
+    /// Tells the others, some times a second, which members hold what entered here.
+    pub(super) async fn tell_news(&self) {
+        let mut ticks = interval(NEWS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let news = std::mem::take(&mut *lock(&self.news));
+            if news.is_empty() {
+                continue;
+            }
+            let held = news.iter().map(|(member, pushes)| (member.to_string(), pushes.runs().collect()));
+            let message = Compare { held: held.collect(), atoms: Vec::new() };
+            // What is not told is asked for in time.
+            let Ok(body) = encode(&message) else { continue };
+            let placement = self.placement();
+            let told = placement.live_peers().map(|peer| self.tell(peer, body.clone()));
+            futures_util::future::join_all(told).await;
+        }
+    }
+
+    async fn tell(&self, peer: &Peer, body: Bytes) {
+        let told =
+            self.parts.cluster.peers().call(peer.address, COMPARE, body, Instant::now() + NEWS * 5).await;
+        if let Err(error) = told {
+            tracing::debug!(peer = %peer.id, %error, "a member could not be told what others hold");
+        }
+    }
+
+    /// Compares with every member, round by round.
+    pub(super) async fn compare_all(self: &Arc<Self>) {
+        let mut rounds = interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Only what was in doubt a round ago is asked for: news of the rest is on its way.
+        let mut before: BTreeMap<NodeId, BTreeSet<PushId>> = BTreeMap::new();
+        loop {
+            rounds.tick().await;
+            let placement = self.placement();
+            let mut doubts = self.doubts(&placement).await;
+            let now: BTreeMap<NodeId, BTreeSet<PushId>> = doubts
+                .iter()
+                .map(|(member, doubts)| (member.clone(), doubts.atoms.keys().copied().collect()))
+                .collect();
+            for (member, doubts) in &mut doubts {
+                let known = before.get(member);
+                doubts.atoms.retain(|push, _| known.is_some_and(|known| known.contains(push)));
+            }
+            before = now;
+            let deficit: usize = doubts.values().map(|doubts| doubts.atoms.len()).sum();
+            self.parts.metrics.replica_deficit.set(deficit as i64);
+            for peer in placement.live_peers() {
+                if let Some(doubts) = doubts.remove(&peer.id) {
+                    self.settle(peer, doubts).await;
+                }
+            }
+            self.let_go_of_strangers(&placement).await;
+        }
+    }
+
+    /// What each owner may lack of what this node holds.
+    async fn doubts(&self, placement: &Arc<Placement>) -> BTreeMap<NodeId, Doubts> {
+        let heads = self.parts.ingester.heads().all();
+        let mut doubts: BTreeMap<NodeId, Doubts> = BTreeMap::new();
+        let confirmed = lock(&self.confirmed);
+        for (key, head) in heads {
+            let owners: Vec<&NodeId> =
+                placement.owners(key.id).filter(|id| **id != *placement.me()).collect();
+            if owners.is_empty() {
+                continue;
+            }
+            for push in head.pushes() {
+                for owner in owners.iter().filter(|owner| !confirmed.has(owner, push)) {
+                    let doubts = doubts.entry((*owner).clone()).or_default();
+                    if doubts.atoms.len() < PLACES_IN_ROUND_MAX || doubts.atoms.contains_key(&push) {
+                        doubts.atoms.entry(push).or_default().insert(key.clone());
+                    }
+                }
+            }
+        }
+        doubts
+    }
+
+    /// Asks a member what it lacks of these, and sends it that.
+    async fn settle(&self, peer: &Peer, doubts: Doubts) {
+        let atoms: Vec<Atom> = doubts
+            .atoms
+            .into_iter()
+            .flat_map(|(push, keys)| keys.into_iter().map(move |key| (push, key)))
+            .collect();
+        let mut missing: BTreeMap<PushId, BTreeSet<HeadKey>> = BTreeMap::new();
+        let mut packed: BTreeMap<HeadKey, PushSet> = BTreeMap::new();
+        for page in atoms.chunks(PLACES_MAX) {
+            let fates = match self.ask(peer, page).await {
+                Ok(fates) => fates,
+                Err(reason) => {
+                    tracing::debug!(peer = %peer.id, reason, "owners could not compare what they hold");
+                    return;
+                }
+            };
+            for ((push, key), fate) in page.iter().zip(fates) {
+                match fate {
+                    Fate::Held => {}
+                    Fate::Packed => packed.entry(key.clone()).or_default().insert(*push),
+                    Fate::Missing => drop(missing.entry(*push).or_default().insert(key.clone())),
+                }
+            }
+        }
+        let settled = atoms.iter().map(|(push, _)| *push).filter(|push| !missing.contains_key(push));
+        lock(&self.confirmed).add(&peer.id, settled.map(run_of));
+        self.on_packed_elsewhere(peer, packed).await;
+        if !missing.is_empty() {
+            self.send_missing(peer, missing).await;
+        }
+    }
+
+    /// A member says that packs hold these. A stranger to the streams may let go of them; an owner first needs to know
+    /// the packs, of which it seems not to have heard.
+    async fn on_packed_elsewhere(&self, peer: &Peer, packed: BTreeMap<HeadKey, PushSet>) {
+        let placement = self.placement();
+        let (own, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            packed.into_iter().partition(|(key, _)| placement.owns(placement.me(), key.id));
+        self.let_go(others).await;
+        let days: BTreeSet<Day> = own.keys().map(|key| key.day).collect();
+        for day in days {
+            if let Err(error) = self.learn_packs(peer, day).await {
+                let error = format!("{error:#}");
+                tracing::info!(peer = %peer.id, %day, error, "a member's packs could not be learnt; trying again");
+            }
+        }
+    }
+
+    async fn ask(&self, peer: &Peer, atoms: &[Atom]) -> Result<Vec<Fate>, String> {
+        let mut question: Vec<AtomsOf> = Vec::new();
+        for (push, key) in atoms {
+            let place = (key.day.0, key.id.0);
+            match question.last_mut() {
+                Some(last) if last.push == *push && last.tenant == *key.tenant => last.places.push(place),
+                _ => question.push(AtomsOf {
+                    push: *push,
+                    tenant: key.tenant.to_string(),
+                    places: vec![place],
+                }),
+            }
+        }
+        let message = Compare { held: Vec::new(), atoms: question };
+        let body = encode(&message).map_err(|error| error.to_string())?;
+        let deadline = Instant::now() + CALL_MAX;
+        let answer = self.parts.cluster.peers().call(peer.address, COMPARE, body, deadline).await;
+        let Compared { fates } =
+            decode(&answer.map_err(|error| error.to_string())?).map_err(|e| e.to_string())?;
+        match fates.len() == atoms.len() {
+            true => Ok(fates),
+            false => Err(format!("it answered `{}` of `{}` questions", fates.len(), atoms.len())),
+        }
+    }
+
+    /// Sends a member what it lacks, as this node's log has it.
+    async fn send_missing(&self, peer: &Peer, missing: BTreeMap<PushId, BTreeSet<HeadKey>>) {
+        let (dir, cache) = (self.parts.ingester.wal_dir(), self.cache.clone());
+        let count = missing.len();
+        let found = self.parts.env.exec.run(Lane::Disk, move || of_log(&dir, &missing, &cache)).await;
+        let messages = match found {
+            Ok(messages) => messages,
+            Err(error) => {
+                return tracing::warn!(%error, "the log cannot be read to bring other owners what they lack");
+            }
+        };
+        let (mut sent, mut bytes) = (0, 0);
+        for (push, body) in messages {
+            let size = body.len() as u64;
+            let deadline = Instant::now() + CALL_MAX;
+            match self.parts.cluster.peers().call(peer.address, REPLICATE, body, deadline).await {
+                Ok(_) => {
+                    lock(&self.confirmed).add(&peer.id, [run_of(push)]);
+                    self.parts.metrics.repaired_bytes.inc_by(size);
+                    (sent, bytes) = (sent + 1, bytes + size);
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %peer.id, %error, "an owner could not be brought what it lacks");
+                    break;
+                }
+            }
+        }
+        self.parts.metrics.repaired_pushes.inc_by(sent);
+        tracing::info!(peer = %peer.id, pushes = count, sent, bytes, "an owner lacked pushes, and was sent them");
+    }
+
+    /// Lets go of what this node holds of streams that are others', once all their owners hold it.
+    async fn let_go_of_strangers(&self, placement: &Arc<Placement>) {
+        let mut gone: BTreeMap<HeadKey, PushSet> = BTreeMap::new();
+        for (key, head) in self.parts.ingester.heads().all() {
+            let owners: Vec<&NodeId> = placement.owners(key.id).collect();
+            if owners.is_empty() || owners.contains(&placement.me()) {
+                continue;
+            }
+            let confirmed = lock(&self.confirmed);
+            let all_have = |push: &PushId| owners.iter().all(|owner| confirmed.has(owner, *push));
+            let pushes: PushSet = head.pushes().into_iter().filter(all_have).collect();
+            if !pushes.is_empty() {
+                gone.insert(key, pushes);
+            }
+        }
+        self.let_go(gone).await;
+    }
+
+    /// Lets go of what is safe elsewhere, and marks the log so that it does not come back at the next start.
+    pub(super) async fn let_go(&self, covered: BTreeMap<HeadKey, PushSet>) {
+        if covered.is_empty() {
+            return;
+        }
+        let (ingester, index, clock) =
+            (self.parts.ingester.clone(), self.parts.index.clone(), self.parts.env.clock.clone());
+        let work = move || {
+            for (key, pushes) in covered {
+                ingester.covered().add(&key, &pushes, clock.now());
+                let Some(head) = ingester.heads().get(&key) else { continue };
+                let Some(coverage) = head.begin_leaving(&pushes) else { continue };
+                let raised = index
+                    .day_or_create(key.day)
+                    .and_then(|day| day.raise_marks(&key.tenant, &marks(&[(key.id, coverage)])));
+                head.end_leaving(raised.is_ok());
+                raised?;
+            }
+            Ok::<_, grapevine_storage::index::IndexError>(())
+        };
+        if let Err(error) = self.parts.env.exec.run(Lane::Disk, work).await {
+            tracing::warn!(%error, "what is safe elsewhere cannot be let go of; it is kept");
+        }
+    }
+}
+
+/// The pushes of the log that are wanted, cut to the places wanted, as messages; so many as one round may send.
+fn of_log(
+    dir: &Path,
+    wanted: &BTreeMap<PushId, BTreeSet<HeadKey>>,
+    cache: &StreamCache,
+) -> Result<Vec<(PushId, Bytes)>, wal::WalError> {
+    let mut found: Vec<(PushId, Bytes)> = Vec::new();
+    let mut bytes = 0;
+    wal::scan(dir, |record| {
+        let Ok(kept) = Kept::decode(&record) else { return true };
+        let Some(places) = wanted.get(&kept.push) else { return true };
+        let streams: BTreeSet<StreamId> =
+            places.iter().filter(|key| *key.tenant == *kept.tenant).map(|key| key.id).collect();
+        match cut(&kept, &streams, cache) {
+            Ok(Some(body)) => {
+                bytes += body.len();
+                found.push((kept.push, body));
+            }
+            Ok(None) => {}
+            Err(reason) => {
+                tracing::warn!(push = ?kept.push, reason, "a push of the log cannot be sent to its owner")
+            }
+        }
+        bytes < REPAIR_BYTES_MAX
+    })?;
+    Ok(found)
+}
+
+fn cut(kept: &Kept<'_>, streams: &BTreeSet<StreamId>, cache: &StreamCache) -> Result<Option<Bytes>, String> {
+    let batch = kept.batch(cache)?;
+    let has = batch.streams().iter().filter(|stream| streams.contains(&stream.id())).count();
+    let payload = match has {
+        0 => return Ok(None),
+        _ if has == batch.streams().len() => kept.payload.to_vec(),
+        _ => batch.encode_streams(|id| streams.contains(&id)).to_vec(),
+    };
+    let message = Replicate { push: kept.push, tenant: kept.tenant.to_owned(), payload };
+    encode(&message).map(Some).map_err(|error| error.to_string())
+}
+
+/// Answers what this node holds, and hears what others do.
+pub(super) struct Compares(pub(super) Arc<Replication>);
+
+impl Handler for Compares {
+    fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
+        Box::pin(async move {
+            let answer = self.0.compared(&request.body).await?;
+            Ok(reply.send(answer).await?)
+        })
+    }
+}
+
+impl Replication {
+    async fn compared(&self, body: &[u8]) -> Result<Bytes, Refusal> {
+        let Compare { held, atoms } = decode(body)?;
+        {
+            self.placement();
+            let mut confirmed = lock(&self.confirmed);
+            for (member, runs) in held {
+                if let Ok(member) = member.parse() {
+                    confirmed.add(&member, runs);
+                }
+            }
+        }
+        let ingester = self.parts.ingester.clone();
+        let look = move || {
+            let mut known: BTreeMap<HeadKey, BTreeSet<PushId>> = BTreeMap::new();
+            let mut fates = Vec::new();
+            for AtomsOf { push, tenant, places } in atoms {
+                let tenant: Arc<str> = tenant.into();
+                for (day, stream) in places {
+                    let key = HeadKey { tenant: tenant.clone(), day: Day(day), id: StreamId(stream) };
+                    fates.push(fate(&ingester, key, push, &mut known));
+                }
+            }
+            Compared { fates }
+        };
+        let compared = self.parts.env.exec.run(Lane::Disk, look).await;
+        Ok(encode(&compared)?)
+    }
+}
+
+fn fate(
+    ingester: &crate::ingester::Ingester,
+    key: HeadKey,
+    push: PushId,
+    known: &mut BTreeMap<HeadKey, BTreeSet<PushId>>,
+) -> Fate {
+    let pushes = known.entry(key.clone()).or_insert_with_key(|key| {
+        let pushes = |head: Arc<Head>| head.pushes().into_iter().collect();
+        ingester.heads().get(key).map(pushes).unwrap_or_default()
+    });
+    // The head first: what leaves it for a pack meanwhile is noted as covered before it leaves.
+    if pushes.contains(&push) {
+        Fate::Held
+    } else if ingester.covered().contains(&key, push) {
+        Fate::Packed
+    } else {
+        Fate::Missing
+    }
+}

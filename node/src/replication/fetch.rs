@@ -1,0 +1,112 @@
+//! Packs that are in no store that both nodes can reach go from one to the other.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
+use tokio::time::Instant;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::Replication;
+use super::message::PackOf;
+use crate::cluster::message::{decode, encode};
+use crate::cluster::methods::PACK;
+use crate::exec::Lane;
+use crate::housekeeping::rebuild::PackName;
+
+/// Bytes sent at a time.
+const ITEM_BYTES: usize = 1 << 20;
+/// How long a pack may be on its way.
+const FETCH_MAX: Duration = Duration::from_secs(100);
+
+/// A pack that is being received: bytes, and what they hash to so far.
+struct Incoming {
+    file: File,
+    hash: Box<Xxh3>,
+}
+
+impl Replication {
+    /// Brings a pack from another node into the spool, whole and durable.
+    ///
+    /// # Errors
+    /// The other does not have it, its bytes do not hash to its name, or the disk refuses.
+    pub(super) async fn fetch_pack(&self, object_key: &str, from: SocketAddr) -> Result<()> {
+        let name = PackName::parse(object_key).context("it does not bear the name of a pack")?;
+        let (path, exec) = (self.parts.spool.temporary(), &self.parts.env.exec);
+        let body = encode(&PackOf { object_key: object_key.to_owned() })?;
+        let mut items =
+            self.parts.cluster.peers().stream(from, PACK, body, Instant::now() + FETCH_MAX).await?;
+        let temporary = path.clone();
+        let file = exec.run(Lane::Disk, move || File::create(temporary)).await?;
+        let mut incoming = Incoming { file, hash: Box::default() };
+        while let Some(item) = items.next().await? {
+            self.parts.metrics.fetched_bytes.inc_by(item.len() as u64);
+            let write = move || {
+                incoming.hash.update(&item);
+                incoming.file.write_all(&item).map(|()| incoming)
+            };
+            incoming = exec.run(Lane::Disk, write).await?;
+        }
+        let (spool, key) = (self.parts.spool.clone(), object_key.to_owned());
+        let expected = name.content_hash;
+        let keep = move || {
+            ensure!(incoming.hash.digest128() == expected, "its bytes do not hash to its name");
+            incoming.file.sync_all()?;
+            Ok(spool.adopt(&path, &key)?)
+        };
+        exec.run(Lane::Disk, keep).await.with_context(|| format!("fetch `{object_key}` from `{from}`"))
+    }
+
+    fn pack_paths(&self, object_key: &str) -> Vec<PathBuf> {
+        let spooled = self.parts.spool.path(object_key);
+        [Some(spooled), self.parts.store.local_path(object_key)].into_iter().flatten().collect()
+    }
+}
+
+/// Gives packs to others.
+pub(super) struct Gives(pub(super) Arc<Replication>);
+
+impl Handler for Gives {
+    fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
+        Box::pin(async move {
+            let PackOf { object_key } = decode(&request.body)?;
+            // Only what bears the name of a pack: nothing else of the disk is anybody's business.
+            if PackName::parse(&object_key).is_none() || object_key.contains("..") {
+                return Err(Refusal::new(RefusalCode::Invalid, format!("`{object_key}` is no pack")));
+            }
+            let exec = &self.0.parts.env.exec;
+            let paths = self.0.pack_paths(&object_key);
+            let open = move || paths.into_iter().find_map(|path| File::open(path).ok());
+            let Some(mut file) = exec.run(Lane::Disk, open).await else {
+                return Err(Refusal::new(
+                    RefusalCode::Failed,
+                    format!("`{object_key}` is not on this node's disk"),
+                ));
+            };
+            let mut at = 0;
+            loop {
+                let read = move || {
+                    let mut item = vec![0; ITEM_BYTES];
+                    file.seek(SeekFrom::Start(at))?;
+                    let length = file.read(&mut item)?;
+                    item.truncate(length);
+                    Ok::<_, std::io::Error>((file, item))
+                };
+                let failed = |error: std::io::Error| Refusal::new(RefusalCode::Failed, error.to_string());
+                let item;
+                (file, item) = exec.run(Lane::Disk, read).await.map_err(failed)?;
+                if item.is_empty() {
+                    return Ok(());
+                }
+                at += item.len() as u64;
+                reply.send(Bytes::from(item)).await?;
+            }
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! A node learns which packs another knows and it does not: after it was away, and whenever it turns out that it
+//! missed an announcement.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use grapevine_gossip::membership::Peer;
+use grapevine_gossip::ring::{RingHash, TokenRange};
+use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
+use grapevine_storage::index::{Day, IndexError, PackId};
+use grapevine_storage::stream::StreamId;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::message::{Announce, PackNews, PacksOf};
+use super::placement::Placement;
+use super::{Replication, lock};
+use crate::cluster::message::{decode, encode};
+use crate::cluster::methods::PACK_SETS;
+use crate::exec::Lane;
+
+/// How long learning of one day may take.
+const LEARN_MAX: Duration = Duration::from_secs(300);
+/// How long a question for days may take.
+const DAYS_MAX: Duration = Duration::from_secs(10);
+/// How often the members are looked at, and what could not be learnt is tried again.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the packs of the latest days are compared although nothing has happened.
+const AGAIN: Duration = Duration::from_secs(60);
+/// How many days back that is done.
+const RECENT_DAYS: usize = 2;
+
+/// Which ranges this node has learnt everything about, so that it may be asked for them.
+#[derive(Debug, Default)]
+pub(super) struct Learnt {
+    ring: Option<RingHash>,
+    ranges: Vec<TokenRange>,
+}
+
+impl Learnt {
+    /// Whether all of a range was learnt.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "queries ask before they read, from the next commit on")
+    )]
+    pub(super) fn has(&self, range: &TokenRange) -> bool {
+        self.ranges.iter().any(|learnt| learnt.covers(range))
+    }
+}
+
+impl Replication {
+    /// Learns from the others whatever this node owns and does not know: at its start, whenever the ring has changed, and
+    /// now and then. Turns active when it has learnt everything for the first time.
+    pub(super) async fn keep_learning(&self) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Instant::now();
+        loop {
+            looks.tick().await;
+            let placement = self.placement();
+            if placement.ring().member(placement.me()).is_none_or(|me| me.tokens.is_empty()) {
+                continue;
+            }
+            let hash = placement.ring().hash();
+            let is_new = lock(&self.learnt).ring != Some(hash);
+            if !is_new && last.elapsed() < AGAIN {
+                continue;
+            }
+            let days = if is_new { usize::MAX } else { RECENT_DAYS };
+            match self.learn_all(&placement, days).await {
+                Ok(()) => {
+                    last = Instant::now();
+                    let ranges = placement.ring().ranges_of(placement.me(), placement.replication_factor());
+                    *lock(&self.learnt) = Learnt { ring: Some(hash), ranges };
+                    self.parts.cluster.set_active().await;
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::info!(error, "not everything that this node owns is learnt yet; trying again");
+                }
+            }
+        }
+    }
+
+    async fn learn_all(&self, placement: &Placement, days: usize) -> Result<()> {
+        for peer in placement.live_peers() {
+            let theirs =
+                self.days_of(peer).await.with_context(|| format!("ask `{}` for its days", peer.id))?;
+            for day in theirs.into_iter().rev().take(days) {
+                let learnt = self.learn_packs(peer, day).await;
+                learnt.with_context(|| format!("learn the packs of {day} from `{}`", peer.id))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn days_of(&self, peer: &Peer) -> Result<Vec<Day>> {
+        let body = encode(&PacksOf { day: None, known: Vec::new() })?;
+        let deadline = Instant::now() + DAYS_MAX;
+        let answer = self.parts.cluster.peers().call(peer.address, PACK_SETS, body, deadline).await?;
+        match decode(&answer)? {
+            PackNews::Days(days) => Ok(days.into_iter().map(Day).collect()),
+            PackNews::Pack(_) => bail!("it answers something else"),
+        }
+    }
+
+    async fn days(&self) -> Result<Vec<Day>, Refusal> {
+        let index = self.parts.index.clone();
+        let days = self.parts.env.exec.run(Lane::Disk, move || index.days()).await;
+        days.map_err(|error| Refusal::new(RefusalCode::Failed, error.to_string()))
+    }
+
+    /// Learns of the packs of a day that a member knows and this node, which owns streams in them, does not; and of what
+    /// packs cover.
+    ///
+    /// # Errors
+    /// The member cannot be reached, or a pack cannot be had; what was learnt stays.
+    pub(super) async fn learn_packs(&self, peer: &Peer, day: Day) -> Result<()> {
+        let index = self.parts.index.clone();
+        let known = move || match index.day(day)? {
+            Some(day) => day.read(|snapshot| snapshot.packs()),
+            None => Ok(Vec::new()),
+        };
+        let known = self.parts.env.exec.run(Lane::Disk, known).await?;
+        let known = known.into_iter().map(|(id, _)| id.0).collect();
+        let body = encode(&PacksOf { day: Some(day.0), known })?;
+        let deadline = Instant::now() + LEARN_MAX;
+        let mut items = self.parts.cluster.peers().stream(peer.address, PACK_SETS, body, deadline).await?;
+        let mut outcome = Ok(());
+        while let Some(item) = items.next().await? {
+            let heard = match decode(&item)? {
+                PackNews::Pack(announce) => self.hear(announce, peer.address).await,
+                PackNews::Days(_) => Ok(()),
+            };
+            outcome = outcome.and(heard);
+        }
+        outcome
+    }
+
+    /// The packs of a day that hold streams of a member, without those it knows of which nothing more is to be said.
+    fn packs_for(
+        &self,
+        day: Day,
+        known: &BTreeSet<PackId>,
+        owns: impl Fn(StreamId) -> bool,
+    ) -> Result<Vec<Announce>, IndexError> {
+        let Some(day) = self.parts.index.day(day)? else { return Ok(Vec::new()) };
+        day.read(|snapshot| {
+            let mut news = Vec::new();
+            for (id, record) in snapshot.packs()? {
+                let covers = snapshot.covers(Some(id))?;
+                if known.contains(&id) && covers.is_empty() {
+                    continue;
+                }
+                if !snapshot.contents(id)?.iter().any(|(stream, _)| owns(*stream)) {
+                    continue;
+                }
+                let covers = covers.into_iter().filter(|known| owns(known.cover.stream));
+                let covers =
+                    covers.map(|known| (known.cover.stream.0, known.cover.pushes.to_bytes())).collect();
+                news.push(Announce { object_key: record.object_key, covers });
+            }
+            Ok(news)
+        })
+    }
+}
+
+/// Tells others which packs this node knows.
+pub(super) struct Tells(pub(super) Arc<Replication>);
+
+impl Handler for Tells {
+    fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
+        Box::pin(async move {
+            let PacksOf { day, known } = decode(&request.body)?;
+            let Some(day) = day else {
+                let days = self.0.days().await?.into_iter().map(|day| day.0).collect();
+                return Ok(reply.send(encode(&PackNews::Days(days))?).await?);
+            };
+            let known: BTreeSet<PackId> = known.into_iter().map(PackId).collect();
+            let placement = self.0.placement();
+            let asker = placement.view().peers().values().find(|peer| peer.address == request.peer);
+            let Some(asker) = asker.map(|peer| peer.id.clone()) else {
+                return Err(Refusal::new(RefusalCode::Unavailable, "gossip has not heard of you yet"));
+            };
+            let this = self.0.clone();
+            let owns = move |placement: Arc<Placement>| move |stream| placement.owns(&asker, stream);
+            let look = move || this.packs_for(Day(day), &known, owns(placement));
+            let news = self.0.parts.env.exec.run(Lane::Disk, look).await;
+            let news = news.map_err(|error| Refusal::new(RefusalCode::Failed, error.to_string()))?;
+            for announce in news {
+                reply.send(encode(&PackNews::Pack(announce))?).await?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! What owners of a stream say to each other about the pushes they hold.
+
+use bincode::{Decode, Encode};
+use grapevine_storage::atom::{PushId, PushRun};
+
+/// A push, or the part of it that the receiver is to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Replicate {
+    /// Its name.
+    pub push: PushId,
+    /// Whose it is.
+    pub tenant: String,
+    /// The streams, as the log keeps them: [`PushBatch::from_wal`](crate::push::batch::PushBatch::from_wal) reads it.
+    pub payload: Vec<u8>,
+}
+
+/// News of which members hold which pushes, from the node they entered through; and a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Compare {
+    /// Members' names, and the pushes of which each holds all it was sent.
+    pub held: Vec<(String, Vec<PushRun>)>,
+    /// Which of these does the receiver hold?
+    pub atoms: Vec<AtomsOf>,
+}
+
+/// What a push brought for some streams of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AtomsOf {
+    /// The push.
+    pub push: PushId,
+    /// The tenant.
+    pub tenant: String,
+    /// Days (since 1970) and streams.
+    pub places: Vec<(i32, u128)>,
+}
+
+/// The answer, in the order of the question's places.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Compared {
+    /// One for each place.
+    pub fates: Vec<Fate>,
+}
+
+/// What became of an atom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Fate {
+    /// It is not known here.
+    Missing,
+    /// It is in a head.
+    Held,
+    /// It is in a pack.
+    Packed,
+}
+
+/// A pack that a primary wrote, and what it covers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Announce {
+    /// Its key in the chunk store: tenant, day and content hash among it.
+    pub object_key: String,
+    /// Streams, and the pushes of each that it covers, as [`PushSet::to_bytes`](grapevine_storage::atom::PushSet::to_bytes)
+    /// writes them.
+    pub covers: Vec<(u128, Vec<u8>)>,
+}
+
+/// Asks for the packs of a day that the asker does not know, or for the days of which there are any.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PacksOf {
+    /// Days since 1970; none to ask for the days.
+    pub day: Option<i32>,
+    /// The packs that the asker knows.
+    pub known: Vec<u128>,
+}
+
+/// The answer, item by item.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum PackNews {
+    /// The days of which the node has packs.
+    Days(Vec<i32>),
+    /// A pack that the asker does not know, or what one that it knows covers.
+    Pack(Announce),
+}
+
+/// Asks for a pack's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PackOf {
+    /// Its key in the chunk store.
+    pub object_key: String,
+}

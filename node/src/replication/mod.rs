@@ -1,0 +1,177 @@
+//! How the nodes of a cluster hold the same entries: several copies of what is not yet in packs, one pack of it all.
+//!
+//! ```text
+//! deliver   a push goes to the owners of its streams, and is answered when enough of them have it on disk
+//! compare   owners ask each other what they hold, and send what is missing
+//! announce  the primary says what it has packed; the others index it and let go of what it covers
+//! learn     a node that was away learns of packs it does not know; fetch brings those it cannot reach
+//! fresh     a query finds out which pushes its reader may not have yet
+//! ```
+//!
+//! What decides is in [`placement`], [`quorum`] and [`confirmed`]. What two nodes agree by is the name of a push, not the
+//! hashes of its lines: see [`grapevine_storage::atom`].
+
+pub mod announce;
+pub mod compare;
+pub mod confirmed;
+pub mod deliver;
+pub mod duty;
+mod fetch;
+mod learn;
+pub mod message;
+pub mod placement;
+pub mod quorum;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use grapevine_gossip::ring::NodeId;
+use grapevine_storage::atom::{PushId, PushSet};
+use grapevine_storage::chunk_store::ChunkStore;
+use grapevine_storage::index::Index;
+use tokio::sync::Semaphore;
+
+use self::announce::Pending;
+use self::confirmed::{Confirmed, run_of};
+use self::learn::Learnt;
+use self::placement::Placement;
+use crate::cluster::Cluster;
+use crate::cluster::methods::{ANNOUNCE, COMPARE, FLUSH, PACK, PACK_SETS, REPLICATE};
+use crate::disk::DiskGate;
+use crate::env::Env;
+use crate::ingester::Ingester;
+use crate::ingester::spool::Spool;
+use crate::metrics::Metrics;
+use crate::push::stream_cache::StreamCache;
+
+/// Bytes that may be on their way to one member for pushes, beyond which it counts as failed for new ones: a member that
+/// is slow must not hold up the others. What it misses it gets by comparing.
+const LAG_BYTES_MAX: usize = 64 << 20;
+/// Unit in which lag is counted, so that it fits a semaphore.
+const LAG_UNIT: usize = 1024;
+
+/// What replication works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Time, threads, the node's directory.
+    pub env: Env,
+    /// The members.
+    pub cluster: Arc<Cluster>,
+    /// Holds what is not yet in packs.
+    pub ingester: Arc<Ingester>,
+    /// Knows the packs.
+    pub index: Arc<Index>,
+    /// Packs on the local disk.
+    pub spool: Spool,
+    /// Where packs go.
+    pub store: ChunkStore,
+    /// Whether the disk lets pushes in.
+    pub disk: Arc<DiskGate>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// This node's part in holding what the cluster holds.
+#[derive(Debug)]
+pub struct Replication {
+    parts: Parts,
+    cache: Arc<StreamCache>,
+    /// Names this process in the pushes that enter through it.
+    origin: u64,
+    next: AtomicU64,
+    placement: Arc<Placements>,
+    confirmed: Mutex<Confirmed>,
+    /// Which pushes of this origin members were heard to hold, and others were not told of yet.
+    news: Mutex<BTreeMap<NodeId, PushSet>>,
+    lag: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
+    announcing: Arc<Pending>,
+    learnt: Mutex<Learnt>,
+}
+
+/// The placement by the latest view, made anew when that changes.
+#[derive(Debug)]
+pub struct Placements {
+    cluster: Arc<Cluster>,
+    latest: Mutex<Arc<Placement>>,
+}
+
+impl Placements {
+    /// By what a cluster's member sees.
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        let latest = Placement::new(cluster.me().clone(), cluster.replication_factor(), cluster.view());
+        Placements { cluster, latest: Mutex::new(Arc::new(latest)) }
+    }
+
+    /// As of now.
+    pub fn now(&self) -> Arc<Placement> {
+        let view = self.cluster.view();
+        let mut latest = lock(&self.latest);
+        if !Arc::ptr_eq(latest.view(), &view) {
+            let (me, replicas) = (self.cluster.me().clone(), self.cluster.replication_factor());
+            *latest = Arc::new(Placement::new(me, replicas, view));
+        }
+        latest.clone()
+    }
+}
+
+/// Locks what no panic leaves half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Replication {
+    /// Puts it together and answers peers' calls from now on. Run [`Replication::run`] beside it.
+    pub fn open(parts: Parts, placement: Arc<Placements>, announcing: Arc<Pending>) -> Arc<Self> {
+        let replication = Arc::new(Replication {
+            parts,
+            cache: Arc::default(),
+            origin: rand::random(),
+            next: AtomicU64::new(1),
+            placement,
+            confirmed: Mutex::default(),
+            news: Mutex::default(),
+            lag: Mutex::default(),
+            announcing,
+            learnt: Mutex::default(),
+        });
+        let methods = replication.parts.cluster.methods();
+        methods.register(&[REPLICATE], Arc::new(deliver::Takes(replication.clone())));
+        methods.register(&[COMPARE], Arc::new(compare::Compares(replication.clone())));
+        methods.register(&[ANNOUNCE], Arc::new(announce::Hears(replication.clone())));
+        methods.register(&[FLUSH], Arc::new(announce::Flushes(replication.clone())));
+        methods.register(&[PACK], Arc::new(fetch::Gives(replication.clone())));
+        methods.register(&[PACK_SETS], Arc::new(learn::Tells(replication.clone())));
+        replication
+    }
+
+    /// Compares, repairs and announces until it is dropped.
+    pub async fn run(self: Arc<Self>) {
+        tokio::join!(self.tell_news(), self.compare_all(), self.announce_all(), self.keep_learning());
+    }
+
+    /// Where streams belong now.
+    pub fn placement(&self) -> Arc<Placement> {
+        let placement = self.placement.now();
+        lock(&self.confirmed).on_view(placement.ring().hash(), placement.view());
+        placement
+    }
+
+    fn next_push(&self) -> PushId {
+        PushId { origin: self.origin, sequence: self.next.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// A member said that it holds all it was sent of a push that entered here.
+    fn on_held(&self, member: &NodeId, push: PushId) {
+        lock(&self.confirmed).add(member, [run_of(push)]);
+        lock(&self.news).entry(member.clone()).or_default().insert(push);
+    }
+
+    fn lag_of(&self, member: &NodeId) -> Arc<Semaphore> {
+        let new = || Arc::new(Semaphore::new(LAG_BYTES_MAX / LAG_UNIT));
+        lock(&self.lag).entry(member.clone()).or_insert_with(new).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

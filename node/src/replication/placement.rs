@@ -1,0 +1,187 @@
+//! Who holds which streams now, as one node sees it: owners by the ring, and who stands in for those that are down.
+//!
+//! A decider: a value made of a [`View`]. Two nodes that see different members may place a stream differently for some
+//! seconds; entries that so come to lie elsewhere are brought to their owners by `repair`.
+
+use std::sync::Arc;
+
+use grapevine_gossip::membership::{State, View};
+use grapevine_gossip::ring::{Member, NodeId, Ring, Token};
+use grapevine_storage::stream::StreamId;
+
+/// Where streams belong.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    me: NodeId,
+    replication_factor: usize,
+    view: Arc<View>,
+    /// Members that are here to stay, dead or alive: leavers own nothing any more, they only hand over.
+    ring: Ring,
+}
+
+impl Placement {
+    /// By this view, for the member `me`.
+    pub fn new(me: NodeId, replication_factor: usize, view: Arc<View>) -> Self {
+        let ring = view.ring_where(|peer| peer.profile.state <= State::Active);
+        Placement { me, replication_factor, view, ring }
+    }
+
+    /// The members it was made of.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Whose view it is.
+    pub fn me(&self) -> &NodeId {
+        &self.me
+    }
+
+    /// How many owners a stream has where there are enough members.
+    pub fn replication_factor(&self) -> usize {
+        self.replication_factor
+    }
+
+    /// The ring that ownership goes by: without members that are leaving.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The stream's owners in order, dead or alive.
+    pub fn owners(&self, stream: StreamId) -> impl Iterator<Item = &NodeId> {
+        self.ring.owners(token(stream), self.replication_factor).iter().map(|member| &member.id)
+    }
+
+    /// Whether a member owns the stream.
+    pub fn owns(&self, member: &NodeId, stream: StreamId) -> bool {
+        self.ring.owners(token(stream), self.replication_factor).contains(member)
+    }
+
+    /// Everyone who may hold the stream, in order: its owners, and after them those who stand in for owners that are
+    /// down. Only members that live, as far as this node knows.
+    pub fn candidates(&self, stream: StreamId) -> Vec<&NodeId> {
+        let all = self.ring.preference(token(stream), self.replication_factor);
+        all.into_iter().map(|member: &Member| &member.id).filter(|id| self.is_live(id)).collect()
+    }
+
+    /// Who is to hold the stream now: its owners, and for each that is down the next live member on the ring.
+    pub fn holders(&self, stream: StreamId) -> Vec<&NodeId> {
+        let owners = self.ring.owners(token(stream), self.replication_factor);
+        if owners.iter().all(|owner| self.is_live(&owner.id)) {
+            return owners.iter().map(|owner| &owner.id).collect();
+        }
+        let mut candidates = self.candidates(stream);
+        candidates.truncate(self.replication_factor);
+        candidates
+    }
+
+    /// Who packs the stream: the first of its holders.
+    pub fn primary(&self, stream: StreamId) -> Option<&NodeId> {
+        let mut owners =
+            self.ring.owners(token(stream), self.replication_factor).iter().map(|owner| &owner.id);
+        owners.find(|id| self.is_live(id)).or_else(|| self.candidates(stream).first().copied())
+    }
+
+    /// Whether this node packs the stream.
+    pub fn is_primary(&self, stream: StreamId) -> bool {
+        self.primary(stream) == Some(&self.me)
+    }
+
+    /// Whether a member lives, as far as this node knows; it itself does.
+    pub fn is_live(&self, member: &NodeId) -> bool {
+        *member == self.me || self.view.peer(member).is_some_and(|peer| peer.live)
+    }
+
+    /// All other members that live.
+    pub fn live_peers(&self) -> impl Iterator<Item = &grapevine_gossip::membership::Peer> {
+        self.view
+            .peers()
+            .values()
+            .filter(|peer| peer.live && peer.id != self.me && peer.profile.state != State::Left)
+    }
+}
+
+/// A stream's place on the ring.
+pub fn token(stream: StreamId) -> Token {
+    Token(stream.token())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use grapevine_gossip::membership::{Peer, Profile, State, View};
+    use grapevine_gossip::ring::Token;
+    use grapevine_storage::stream::StreamId;
+
+    use super::Placement;
+
+    /// Members `a`, `b`, … with one token each, at 100, 200, …
+    fn placement(members: &[(&str, State, bool)], rf: usize) -> Placement {
+        let peer = |(n, (name, state, live)): (usize, &(&str, State, bool))| Peer {
+            id: name.parse().unwrap(),
+            incarnation: 1,
+            address: ([127, 0, 0, 1], 1).into(),
+            profile: Profile {
+                state: *state,
+                tokens: vec![Token((n as u64 + 1) * 100)],
+                ..Profile::default()
+            },
+            live: *live,
+        };
+        let view = View::new(members.iter().enumerate().map(peer));
+        Placement::new("a".parse().unwrap(), rf, Arc::new(view))
+    }
+
+    fn stream(token: u64) -> StreamId {
+        StreamId(u128::from(token) << 64)
+    }
+
+    fn check(members: &[(&str, State, bool)], owners: &str, holders: &str) {
+        let placement = placement(members, 2);
+        let names =
+            |ids: Vec<&grapevine_gossip::ring::NodeId>| ids.iter().map(|id| id.as_str()).collect::<String>();
+        assert_eq!(names(placement.owners(stream(150)).collect()), owners);
+        assert_eq!(names(placement.holders(stream(150))), holders);
+        assert_eq!(placement.primary(stream(150)).map(|id| id.as_str()), holders.get(..1));
+    }
+
+    #[test]
+    fn the_next_live_member_stands_in_for_an_owner_that_is_down() {
+        use State::{Active, Joining};
+        check(
+            &[("a", Active, true), ("b", Active, true), ("c", Joining, true), ("d", Active, true)],
+            "bc",
+            "bc",
+        );
+        check(
+            &[("a", Active, true), ("b", Active, false), ("c", Active, true), ("d", Active, true)],
+            "bc",
+            "cd",
+        );
+        check(
+            &[("a", Active, true), ("b", Active, false), ("c", Active, false), ("d", Active, true)],
+            "bc",
+            "da",
+        );
+        check(
+            &[("a", Active, true), ("b", Active, false), ("c", Active, false), ("d", Active, false)],
+            "bc",
+            "a",
+        );
+    }
+
+    #[test]
+    fn a_member_that_leaves_owns_nothing_any_more() {
+        use State::{Active, Leaving, Left};
+        check(
+            &[("a", Active, true), ("b", Leaving, true), ("c", Active, true), ("d", Active, true)],
+            "cd",
+            "cd",
+        );
+        check(
+            &[("a", Active, true), ("b", Left, true), ("c", Active, true), ("d", Active, false)],
+            "cd",
+            "ca",
+        );
+    }
+}

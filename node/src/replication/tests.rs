@@ -1,0 +1,196 @@
+//! Three nodes over real sockets, in one process, with one chunk store between them.
+
+use std::time::Duration;
+
+use grapevine_storage::index::{Day, TimeRange};
+use tempfile::TempDir;
+use tokio::time::{Instant, timeout};
+
+use crate::cluster::home;
+use crate::node::Node;
+use crate::testbed::{SECOND, Testbed};
+
+/// 2026-11-26, noon.
+const NOW: i64 = 1_795_694_400 * SECOND;
+/// How long anything may take.
+const SOON: Duration = Duration::from_secs(60);
+const STREAMS: usize = 12;
+
+struct Trio {
+    nodes: Vec<Option<Testbed>>,
+    store: TempDir,
+}
+
+impl Trio {
+    /// Three nodes that know each other; with one store, or each with its own.
+    async fn new(shared: bool) -> Self {
+        let store = tempfile::tempdir().unwrap();
+        let mut flags = vec![("cluster.peer_listen".to_owned(), "127.0.0.1:0".to_owned())];
+        if shared {
+            flags.push(("chunk_store".to_owned(), format!("file://{}", store.path().display())));
+        }
+        let founder = tempfile::tempdir().unwrap();
+        let key = home::found(founder.path()).unwrap().expose();
+        let named = |flags: &[(String, String)], n: usize| {
+            [flags, &[("cluster.name".to_owned(), format!("n{n}"))]].concat()
+        };
+        let first = Testbed::open(founder, NOW, named(&flags, 0)).await;
+        let address = first.node.cluster.as_ref().unwrap().address();
+        flags.push(("cluster.join".to_owned(), format!("{key}@{address}")));
+        let mut nodes = vec![Some(first)];
+        for n in 1..3 {
+            nodes.push(Some(Testbed::open(tempfile::tempdir().unwrap(), NOW, named(&flags, n)).await));
+        }
+        let trio = Trio { nodes, store };
+        trio.until("three members are active", |node| {
+            let placement = node.replication.as_ref().unwrap().placement();
+            let active = |peer: &&grapevine_gossip::membership::Peer| {
+                peer.live && peer.profile.state == grapevine_gossip::membership::State::Active
+            };
+            placement.view().peers().values().filter(active).count() == 3
+        })
+        .await;
+        trio
+    }
+
+    fn bed(&self, n: usize) -> &Testbed {
+        self.nodes[n].as_ref().unwrap()
+    }
+
+    /// Waits until something holds on every node that runs.
+    async fn until(&self, what: &str, holds: impl Fn(&Node) -> bool) {
+        let waiting = async {
+            for bed in self.nodes.iter().flatten() {
+                while !holds(&bed.node) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        if timeout(SOON, waiting).await.is_err() {
+            let held: Vec<_> =
+                self.nodes.iter().flatten().map(|bed| (in_heads(&bed.node), in_packs(&bed.node))).collect();
+            panic!("not in time: {what}; entries in heads and packs: {held:?}");
+        }
+    }
+
+    /// Pushes one line to each stream through a node.
+    async fn push(&self, n: usize, round: i64) {
+        for stream in 0..STREAMS {
+            let name = format!("s{stream}");
+            let line = format!("line {round} of {stream}");
+            self.bed(n).push(&[(&[("app", &name)], NOW + round, line, Vec::new())]).await;
+        }
+    }
+
+    async fn stop(&mut self, n: usize) -> (TempDir, Vec<(String, String)>) {
+        self.nodes[n].take().unwrap().stop().await
+    }
+
+    async fn start(&mut self, n: usize, (dir, flags): (TempDir, Vec<(String, String)>)) {
+        self.nodes[n] = Some(Testbed::open(dir, NOW, flags).await);
+    }
+}
+
+fn in_heads(node: &Node) -> u64 {
+    let extents = node.ingester.heads().all().into_iter().flat_map(|(_, head)| head.extents());
+    extents.flatten().map(|block| block.entries).sum()
+}
+
+/// Entries in packs that the node's index knows.
+fn in_packs(node: &Node) -> u64 {
+    let Some(day) = node.index.day(Day::of(NOW)).unwrap() else { return 0 };
+    day.read(|snapshot| {
+        let mut entries = 0;
+        for stream in snapshot.select("fake", &[], TimeRange::ALL, 1000)? {
+            let chunks = snapshot.chunks_of("fake", stream.id, TimeRange::ALL)?;
+            entries += chunks
+                .iter()
+                .flat_map(|chunk| &chunk.blocks)
+                .map(|block| u64::from(block.entries))
+                .sum::<u64>();
+        }
+        Ok(entries)
+    })
+    .unwrap()
+}
+
+/// Every object in a directory that is a chunk store, and entries in them.
+fn stored(dir: &std::path::Path) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => count += stored(&path),
+            path => count += usize::from(path.extension().is_some_and(|ending| ending == "gz")),
+        }
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owners_hold_a_push_once_each_and_one_of_them_packs_it_for_all() {
+    let trio = Trio::new(true).await;
+    trio.push(0, 1).await;
+    trio.push(1, 2).await;
+    let all = 2 * STREAMS as u64;
+    trio.until("each node holds all lines", |node| in_heads(node) == all).await;
+    let mut packed_by = 0;
+    for n in 0..3 {
+        trio.bed(n).flush().await;
+        packed_by += usize::from(trio.bed(n).node.metrics.packs_written.get() > 0);
+    }
+    assert!(packed_by > 1, "each node packs the streams of which it is the primary");
+    trio.until("nothing is left in heads", |node| in_heads(node) == 0).await;
+    trio.until("each index knows all lines, once", |node| in_packs(node) == all).await;
+    assert_eq!(stored(trio.store.path()), packed_by, "a pack is stored once, whoever holds its streams");
+    trio.until("nothing is owed", |node| node.metrics.replica_deficit.get() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_was_away_gets_what_it_missed_from_heads_and_packs() {
+    let mut trio = Trio::new(true).await;
+    trio.push(0, 1).await;
+    let left = trio.stop(2).await;
+    trio.push(0, 2).await;
+    for n in 0..2 {
+        trio.bed(n).flush().await;
+    }
+    trio.push(1, 3).await;
+    trio.start(2, left).await;
+    let all = 3 * STREAMS as u64;
+    trio.until("each node knows every line", |node| in_heads(node) + in_packs(node) >= all).await;
+    for n in 0..3 {
+        trio.bed(n).flush().await;
+    }
+    trio.until("nothing is left in heads", |node| in_heads(node) == 0).await;
+    trio.until("each index knows all lines, once", |node| in_packs(node) == all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_survivor_takes_pushes_and_the_others_get_them_when_they_come_back() {
+    let mut trio = Trio::new(true).await;
+    let left = [trio.stop(1).await, trio.stop(2).await];
+    let began = Instant::now();
+    trio.push(0, 1).await;
+    assert!(began.elapsed() < SOON);
+    for (n, left) in (1..).zip(left) {
+        trio.start(n, left).await;
+    }
+    trio.until("each node holds all lines", |node| in_heads(node) == STREAMS as u64).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owners_with_stores_of_their_own_each_keep_the_packs() {
+    let trio = Trio::new(false).await;
+    trio.push(0, 1).await;
+    trio.until("each node holds all lines", |node| in_heads(node) == STREAMS as u64).await;
+    for n in 0..3 {
+        trio.bed(n).flush().await;
+    }
+    trio.until("nothing is left in heads", |node| in_heads(node) == 0).await;
+    trio.until("each index knows all lines, once", |node| in_packs(node) == STREAMS as u64).await;
+    trio.until("each store has all packs", |node| {
+        let packs = node.index.day(Day::of(NOW)).unwrap().unwrap().read(|snapshot| snapshot.packs()).unwrap();
+        packs.iter().all(|(_, record)| node.store.local_path(&record.object_key).unwrap().is_file())
+    })
+    .await;
+}
