@@ -26,11 +26,11 @@ use crate::ingester::{Ingester, IngesterOptions, Loops};
 use crate::limits::TenantLimits;
 use crate::metrics::Metrics;
 use crate::querier::Querier;
-use crate::querier::freshness::NothingUnconfirmed;
 use crate::querier::packs::Packs;
 use crate::querier::serve::Reads;
 use crate::replication::announce::Pending;
 use crate::replication::duty::OwnersDuty;
+use crate::replication::fresh::Fresh;
 use crate::replication::{self, Placements, Replication};
 use crate::workers::Workers;
 
@@ -180,11 +180,11 @@ impl Node {
         let node = Arc::new(node);
         if let Some(cluster) = &node.cluster {
             cluster.methods().register(&[methods::STATUS], Arc::new(StatusHandler(Arc::downgrade(&node))));
-            node.querier.join(cluster.clone(), Arc::new(NothingUnconfirmed));
             cluster.methods().register(&Reads::METHODS, Arc::new(Reads::new(&node.querier)));
-            cluster.start();
         }
         if let (Some(cluster), Some(replication)) = (&node.cluster, &node.replication) {
+            node.querier.join(cluster.clone(), Arc::new(Fresh(replication.clone())));
+            cluster.start();
             cluster.run_beside(replication.clone().run());
         }
         Ok((node, loops))

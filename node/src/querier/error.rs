@@ -28,6 +28,9 @@ pub enum QueryError {
         /// In that node's words, which are this one's.
         text: String,
     },
+    /// This node owns what is asked for and does not know it yet.
+    #[error("{0}")]
+    Unlearnt(String),
     /// The index cannot be read.
     #[error("the index cannot be read: {0}")]
     Index(#[from] IndexError),
@@ -41,6 +44,7 @@ impl QueryError {
             QueryError::Evaluation(error) if error.is_client_error() => 400,
             QueryError::TimedOut => 504,
             QueryError::Elsewhere { status, .. } => *status,
+            QueryError::Unlearnt(_) => 503,
             QueryError::Evaluation(_) | QueryError::Index(_) => 500,
         }
     }
@@ -48,7 +52,7 @@ impl QueryError {
     /// Whether another node may well answer the same.
     pub fn is_of_one_node(&self) -> bool {
         match self {
-            QueryError::Index(_) => true,
+            QueryError::Index(_) | QueryError::Unlearnt(_) => true,
             QueryError::Bad(_)
             | QueryError::TooManyStreams
             | QueryError::Evaluation(_)

@@ -12,6 +12,7 @@ use grapevine_storage::atom::PushId;
 use grapevine_storage::index::TimeRange;
 use tokio::time::Instant;
 
+use super::share::Share;
 use super::spread::Spread;
 
 /// Pushes that one query can be told of. Ten thousand a second, confirmed within a second, fit; what does not fit is
@@ -52,6 +53,11 @@ pub trait Freshness: Send + Sync + fmt::Debug {
     /// Makes sure, on a reader, that what it owns of these pushes is in its heads; returns what may be missing, for
     /// people.
     async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String>;
+
+    /// Why this node cannot answer for a share, if it cannot: another owner is asked then.
+    fn unreadable(&self, _: &Share) -> Option<String> {
+        None
+    }
 }
 
 /// For nodes that own everything they have.

@@ -162,6 +162,9 @@ impl Querier {
         deadline: Instant,
         notes: &mut Notes,
     ) -> Result<Q::Found, QueryError> {
+        if let Some(why) = self.freshness().unreadable(&piece.share) {
+            return Err(QueryError::Unlearnt(why));
+        }
         if !piece.unconfirmed.is_empty() {
             let missing = self.freshness().catch_up(&piece.unconfirmed, deadline).await;
             missing.into_iter().for_each(|text| notes.warnings.add(text));

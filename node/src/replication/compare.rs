@@ -288,7 +288,7 @@ impl Replication {
 }
 
 /// The pushes of the log that are wanted, cut to the places wanted, as messages; so many as one round may send.
-fn of_log(
+pub(super) fn of_log(
     dir: &Path,
     wanted: &BTreeMap<PushId, BTreeSet<HeadKey>>,
     cache: &StreamCache,

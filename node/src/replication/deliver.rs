@@ -128,8 +128,10 @@ impl Delivery {
         let (ingester, me) =
             (self.replication.parts.ingester.clone(), self.replication.parts.cluster.me().clone());
         let (tenant, push) = (self.tenant.clone(), self.push);
+        let replication = self.replication.clone();
         let sending = async move {
             let held = ingester.push(tenant, Some(push), batch).await;
+            replication.on_taken(push, held.is_ok());
             (me, held.map_err(|error| Unheld { full: is_full(&error), reason: error.to_string() }))
         };
         self.sending.push(sending.boxed());
@@ -317,7 +319,7 @@ impl Handler for Takes {
 }
 
 impl Replication {
-    async fn take(&self, body: &[u8]) -> Result<(), Refusal> {
+    pub(super) async fn take(&self, body: &[u8]) -> Result<(), Refusal> {
         let Replicate { push, tenant, payload } = decode(body)?;
         if let Some((why, _)) = self.parts.disk.closed() {
             return Err(Refusal::new(RefusalCode::Busy, why));
@@ -333,6 +335,7 @@ impl Replication {
             return Ok(());
         }
         let held = self.parts.ingester.push(tenant, Some(push), batch).await;
+        self.on_taken(push, held.is_ok());
         held.map_err(|error| {
             let code = if is_full(&error) { RefusalCode::Busy } else { RefusalCode::Unavailable };
             Refusal::new(code, error.to_string())

@@ -19,6 +19,7 @@ use super::{Replication, lock};
 use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::PACK_SETS;
 use crate::exec::Lane;
+use crate::querier::share::Share;
 
 /// How long learning of one day may take.
 const LEARN_MAX: Duration = Duration::from_secs(300);
@@ -35,17 +36,13 @@ const RECENT_DAYS: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Learnt {
     ring: Option<RingHash>,
-    ranges: Vec<TokenRange>,
+    ranges: Option<Share>,
 }
 
 impl Learnt {
     /// Whether all of a range was learnt.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "queries ask before they read, from the next commit on")
-    )]
     pub(super) fn has(&self, range: &TokenRange) -> bool {
-        self.ranges.iter().any(|learnt| learnt.covers(range))
+        self.ranges.iter().flat_map(Share::ranges).any(|learnt| learnt.covers(range))
     }
 }
 
@@ -72,7 +69,7 @@ impl Replication {
                 Ok(()) => {
                     last = Instant::now();
                     let ranges = placement.ring().ranges_of(placement.me(), placement.replication_factor());
-                    *lock(&self.learnt) = Learnt { ring: Some(hash), ranges };
+                    *lock(&self.learnt) = Learnt { ring: Some(hash), ranges: Some(Share::of(ranges)) };
                     self.parts.cluster.set_active().await;
                 }
                 Err(error) => {
@@ -179,8 +176,7 @@ impl Handler for Tells {
             };
             let known: BTreeSet<PackId> = known.into_iter().map(PackId).collect();
             let placement = self.0.placement();
-            let asker = placement.view().peers().values().find(|peer| peer.address == request.peer);
-            let Some(asker) = asker.map(|peer| peer.id.clone()) else {
+            let Some(asker) = placement.member_at(request.peer).cloned() else {
                 return Err(Refusal::new(RefusalCode::Unavailable, "gossip has not heard of you yet"));
             };
             let this = self.0.clone();

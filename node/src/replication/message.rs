@@ -86,3 +86,23 @@ pub struct PackOf {
     /// Its key in the chunk store.
     pub object_key: String,
 }
+
+/// Asks which pushes with lines of some tenants and times the receiver holds that readers may lack.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Doubted {
+    /// The tenants.
+    pub tenants: Vec<String>,
+    /// The first and the last timestamp, ns.
+    pub times: (i64, i64),
+    /// Readers, and the token ranges that each reads.
+    pub readers: Vec<(String, Vec<(u64, u64)>)>,
+    /// The most pushes wanted.
+    pub most: u32,
+}
+
+/// Asks for pushes that the asker may lack, as far as it owns their streams.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PushesOf {
+    /// The pushes.
+    pub pushes: Vec<PushId>,
+}

@@ -17,6 +17,7 @@ pub mod confirmed;
 pub mod deliver;
 pub mod duty;
 mod fetch;
+pub mod fresh;
 mod learn;
 pub mod message;
 pub mod placement;
@@ -37,7 +38,7 @@ use self::confirmed::{Confirmed, run_of};
 use self::learn::Learnt;
 use self::placement::Placement;
 use crate::cluster::Cluster;
-use crate::cluster::methods::{ANNOUNCE, COMPARE, FLUSH, PACK, PACK_SETS, REPLICATE};
+use crate::cluster::methods::{ANNOUNCE, CATCH_UP, COMPARE, FLUSH, PACK, PACK_SETS, REPLICATE, UNCONFIRMED};
 use crate::disk::DiskGate;
 use crate::env::Env;
 use crate::ingester::Ingester;
@@ -50,6 +51,9 @@ use crate::push::stream_cache::StreamCache;
 const LAG_BYTES_MAX: usize = 64 << 20;
 /// Unit in which lag is counted, so that it fits a semaphore.
 const LAG_UNIT: usize = 1024;
+
+/// Runs of pushes remembered as taken; beyond them all are forgotten, and some are fetched a second time, to no effect.
+const TAKEN_RUNS_MAX: usize = 65_536;
 
 /// What replication works with.
 #[derive(Debug)]
@@ -85,6 +89,8 @@ pub struct Replication {
     /// Which pushes of this origin members were heard to hold, and others were not told of yet.
     news: Mutex<BTreeMap<NodeId, PushSet>>,
     lag: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
+    /// The pushes of which this node took all that it was sent.
+    taken: Mutex<PushSet>,
     announcing: Arc<Pending>,
     learnt: Mutex<Learnt>,
 }
@@ -123,6 +129,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Replication {
     /// Puts it together and answers peers' calls from now on. Run [`Replication::run`] beside it.
     pub fn open(parts: Parts, placement: Arc<Placements>, announcing: Arc<Pending>) -> Arc<Self> {
+        let held = parts.ingester.heads().all().into_iter().flat_map(|(_, head)| head.pushes()).collect();
         let replication = Arc::new(Replication {
             parts,
             cache: Arc::default(),
@@ -132,6 +139,7 @@ impl Replication {
             confirmed: Mutex::default(),
             news: Mutex::default(),
             lag: Mutex::default(),
+            taken: Mutex::new(held),
             announcing,
             learnt: Mutex::default(),
         });
@@ -139,6 +147,8 @@ impl Replication {
         methods.register(&[REPLICATE], Arc::new(deliver::Takes(replication.clone())));
         methods.register(&[COMPARE], Arc::new(compare::Compares(replication.clone())));
         methods.register(&[ANNOUNCE], Arc::new(announce::Hears(replication.clone())));
+        methods.register(&[UNCONFIRMED], Arc::new(fresh::Doubts(replication.clone())));
+        methods.register(&[CATCH_UP], Arc::new(fresh::Supplies(replication.clone())));
         methods.register(&[FLUSH], Arc::new(announce::Flushes(replication.clone())));
         methods.register(&[PACK], Arc::new(fetch::Gives(replication.clone())));
         methods.register(&[PACK_SETS], Arc::new(learn::Tells(replication.clone())));
@@ -165,6 +175,17 @@ impl Replication {
     fn on_held(&self, member: &NodeId, push: PushId) {
         lock(&self.confirmed).add(member, [run_of(push)]);
         lock(&self.news).entry(member.clone()).or_default().insert(push);
+    }
+
+    /// This node took a push in, or failed to.
+    fn on_taken(&self, push: PushId, done: bool) {
+        let mut taken = lock(&self.taken);
+        if taken.run_count() > TAKEN_RUNS_MAX {
+            *taken = PushSet::default();
+        }
+        if done {
+            taken.insert(push);
+        }
     }
 
     fn lag_of(&self, member: &NodeId) -> Arc<Semaphore> {

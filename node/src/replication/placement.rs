@@ -3,6 +3,7 @@
 //! A decider: a value made of a [`View`]. Two nodes that see different members may place a stream differently for some
 //! seconds; entries that so come to lie elsewhere are brought to their owners by `repair`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use grapevine_gossip::membership::{State, View};
@@ -89,6 +90,11 @@ impl Placement {
     /// Whether a member lives, as far as this node knows; it itself does.
     pub fn is_live(&self, member: &NodeId) -> bool {
         *member == self.me || self.view.peer(member).is_some_and(|peer| peer.live)
+    }
+
+    /// The member that is reached at an address.
+    pub fn member_at(&self, address: SocketAddr) -> Option<&NodeId> {
+        self.view.peers().values().find(|peer| peer.address == address).map(|peer| &peer.id)
     }
 
     /// All other members that live.

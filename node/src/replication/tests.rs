@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use grapevine_storage::atom::PushId;
 use grapevine_storage::index::{Day, TimeRange};
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::home;
 use crate::node::Node;
+use crate::push::request::{Context, Endpoint, Headers, accept};
+use crate::push::stream_cache::StreamCache;
 use crate::testbed::{SECOND, Testbed};
 
 /// 2026-11-26, noon.
@@ -193,4 +196,29 @@ async fn owners_with_stores_of_their_own_each_keep_the_packs() {
         packs.iter().all(|(_, record)| node.store.local_path(&record.object_key).unwrap().is_file())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_finds_what_only_one_owner_holds_whoever_is_asked() {
+    let trio = Trio::new(true).await;
+    trio.push(0, 1).await;
+    trio.until("each node holds all lines", |node| in_heads(node) == STREAMS as u64).await;
+    for n in 0..3 {
+        // As if the others had failed while this one took it: only its own log and heads have it.
+        let node = &trio.bed(n).node;
+        let line = format!("only {n}");
+        let body = serde_json::json!({"streams": [
+            {"stream": {"app": "s1"}, "values": [[(NOW + 10 + n as i64).to_string(), line]]}
+        ]});
+        let (limits, cache) = (node.limits.of("fake"), StreamCache::default());
+        let context = Context { tenant: "fake", limits, cache: &cache, now: NOW };
+        let headers =
+            Headers { content_type: Some("application/json"), content_encoding: None, backfill_shard: None };
+        let (batch, _) = accept(Endpoint::Loki, headers, &body.to_string().into(), &context).unwrap();
+        let push = PushId { origin: 7, sequence: n as u64 };
+        node.ingester.push("fake".into(), Some(push), batch).await.unwrap();
+        let asked = trio.bed((n + 1) % 3);
+        let lines = asked.lines(r#"{app="s1"}"#, NOW, NOW + SECOND).await;
+        assert!(lines.contains(&format!("only {n}")), "{lines:?}");
+    }
 }

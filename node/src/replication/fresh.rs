@@ -1,0 +1,242 @@
+//! Before a query reads: which pushes do others hold that a reader may lack? It takes them in before it answers.
+//!
+//! Owners know of almost every push who else holds it, so they name the few of the last moments, and those an owner
+//! missed. A reader has most of these by the time it is asked; what it lacks, it fetches from the holder's log. And it
+//! answers for nothing of whose packs it has not learnt.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use grapevine_gossip::ring::{NodeId, Token, TokenRange};
+use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
+use grapevine_storage::atom::PushId;
+use grapevine_storage::index::{Day, TimeRange};
+use tokio::time::Instant;
+
+use super::compare::of_log;
+use super::message::{Doubted, PushesOf};
+use super::{Replication, lock};
+use crate::cluster::message::{decode, encode};
+use crate::cluster::methods::{CATCH_UP, UNCONFIRMED};
+use crate::exec::Lane;
+use crate::ingester::heads::HeadKey;
+use crate::querier::freshness::{Found, Freshness, UNCONFIRMED_MAX, Unconfirmed};
+use crate::querier::share::Share;
+use crate::querier::spread::Spread;
+
+/// How long a member may take to say what readers may lack.
+const ASK_MAX: Duration = Duration::from_secs(5);
+
+/// What the querier asks of replication.
+pub struct Fresh(pub Arc<Replication>);
+
+impl fmt::Debug for Fresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fresh")
+    }
+}
+
+#[async_trait::async_trait]
+impl Freshness for Fresh {
+    async fn unconfirmed(
+        &self,
+        tenants: &[Arc<str>],
+        range: TimeRange,
+        spread: &Spread,
+        deadline: Instant,
+    ) -> Found {
+        let readers = spread.assign(&Share::all()).readers;
+        if readers.iter().all(|(reader, _)| reader == self.0.parts.cluster.me())
+            && spread.ring().members().len() <= 1
+        {
+            return Found::default();
+        }
+        self.0.doubted_everywhere(tenants, range, readers, deadline).await
+    }
+
+    async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String> {
+        self.0.catch_up(unconfirmed, deadline).await
+    }
+
+    fn unreadable(&self, share: &Share) -> Option<String> {
+        self.0.unlearnt(share)
+    }
+}
+
+impl Replication {
+    /// Asks everyone who lives, this node included, what readers may lack.
+    async fn doubted_everywhere(
+        &self,
+        tenants: &[Arc<str>],
+        range: TimeRange,
+        readers: Vec<(NodeId, Share)>,
+        deadline: Instant,
+    ) -> Found {
+        let placement = self.placement();
+        let arcs = |share: &Share| share.ranges().iter().map(|range| (range.first.0, range.last.0)).collect();
+        let message = Doubted {
+            tenants: tenants.iter().map(|tenant| tenant.to_string()).collect(),
+            times: (range.first, range.last),
+            readers: readers.iter().map(|(reader, share)| (reader.to_string(), arcs(share))).collect(),
+            most: UNCONFIRMED_MAX as u32 + 1,
+        };
+        let mut found = Found::default();
+        let Ok(body) = encode(&message) else { return found };
+        let deadline = deadline.min(Instant::now() + ASK_MAX);
+        let asked = placement.live_peers().map(|peer| {
+            let call = self.parts.cluster.peers().call(peer.address, UNCONFIRMED, body.clone(), deadline);
+            async move { (&peer.id, call.await) }
+        });
+        let (own, theirs) = tokio::join!(self.doubted(message), futures_util::future::join_all(asked));
+        let mut known: BTreeMap<PushId, NodeId> = BTreeMap::new();
+        known.extend(own.into_iter().map(|push| (push, placement.me().clone())));
+        for (peer, answer) in theirs {
+            match answer
+                .map_err(|error| error.to_string())
+                .and_then(|answer| decode::<PushesOf>(&answer).map_err(|error| error.to_string()))
+            {
+                Ok(PushesOf { pushes }) => known.extend(pushes.into_iter().map(|push| (push, peer.clone()))),
+                Err(reason) => {
+                    tracing::debug!(%peer, reason, "a member did not say what readers may lack");
+                    let text = format!("`{peer}` cannot be reached: lines that only it holds are missing");
+                    found.warnings.push(text);
+                }
+            }
+        }
+        found.unconfirmed = known.into_iter().map(|(push, holder)| Unconfirmed { push, holder }).collect();
+        found
+    }
+
+    /// Pushes that this node holds and that a reader of their streams is not known to hold.
+    async fn doubted(&self, question: Doubted) -> Vec<PushId> {
+        let Doubted { tenants, times: (first, last), readers, most } = question;
+        let arcs = |arcs: Vec<(u64, u64)>| {
+            Share::of(
+                arcs.into_iter().map(|(first, last)| TokenRange { first: Token(first), last: Token(last) }),
+            )
+        };
+        let me = self.parts.cluster.me().clone();
+        let readers: Vec<(NodeId, Share)> = readers
+            .into_iter()
+            .filter_map(|(reader, share)| Some((reader.parse().ok()?, arcs(share))))
+            .filter(|(reader, _)| *reader != me)
+            .collect();
+        self.placement();
+        let confirmed = lock(&self.confirmed);
+        let mut doubted = BTreeSet::new();
+        for tenant in tenants {
+            for head in self.parts.ingester.heads().of_tenant(&tenant, Day::of(first), Day::of(last)) {
+                let Some((reader, _)) = readers.iter().find(|(_, share)| share.holds(head.id)) else {
+                    continue;
+                };
+                if head.time_range().is_none_or(|(from, to)| from > last || to < first) {
+                    continue;
+                }
+                let pushes = head.pushes();
+                doubted.extend(pushes.into_iter().rev().filter(|push| !confirmed.has(reader, *push)));
+                if doubted.len() >= most as usize {
+                    break;
+                }
+            }
+        }
+        doubted.into_iter().take(most as usize).collect()
+    }
+
+    /// Takes in what this node lacks of these pushes; says what could not be had.
+    async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String> {
+        let missing: Vec<&Unconfirmed> = {
+            let taken = lock(&self.taken);
+            unconfirmed.iter().filter(|one| !taken.contains(one.push)).collect()
+        };
+        let mut from: BTreeMap<&NodeId, Vec<PushId>> = BTreeMap::new();
+        missing.iter().for_each(|one| from.entry(&one.holder).or_default().push(one.push));
+        let mut warnings = Vec::new();
+        for (holder, pushes) in from.into_iter().filter(|(holder, _)| **holder != *self.parts.cluster.me()) {
+            if let Err(error) = self.catch_up_from(holder, pushes, deadline).await {
+                let error = format!("{error:#}");
+                tracing::info!(%holder, error, "what a member holds could not be fetched for a query");
+                warnings.push(format!("some of the youngest lines, which `{holder}` holds, may be missing"));
+            }
+        }
+        warnings
+    }
+
+    async fn catch_up_from(&self, holder: &NodeId, pushes: Vec<PushId>, deadline: Instant) -> Result<()> {
+        let placement = self.placement();
+        let peer = placement.view().peer(holder).context("it is no member any more")?;
+        let body = encode(&PushesOf { pushes })?;
+        let mut items = self.parts.cluster.peers().stream(peer.address, CATCH_UP, body, deadline).await?;
+        while let Some(item) = items.next().await? {
+            self.take(&item).await?;
+        }
+        Ok(())
+    }
+
+    /// Why this node cannot answer for a share: it owns of it what it has not learnt of yet.
+    fn unlearnt(&self, share: &Share) -> Option<String> {
+        let placement = self.placement();
+        let learnt = lock(&self.learnt);
+        let owns = |range: &TokenRange| {
+            let owners = placement.ring().owners(range.last, placement.replication_factor());
+            owners.contains(placement.me())
+        };
+        let ranges = share.ranges();
+        let is_unlearnt = ranges.iter().any(|range| !learnt.has(range) && owns(range));
+        is_unlearnt.then(|| "it is still learning what it owns".to_owned())
+    }
+}
+
+/// Says what readers may lack.
+pub(super) struct Doubts(pub(super) Arc<Replication>);
+
+impl Handler for Doubts {
+    fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
+        Box::pin(async move {
+            let pushes = self.0.doubted(decode(&request.body)?).await;
+            Ok(reply.send(encode(&PushesOf { pushes })?).await?)
+        })
+    }
+}
+
+/// Gives readers what they lack.
+pub(super) struct Supplies(pub(super) Arc<Replication>);
+
+impl Handler for Supplies {
+    fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
+        Box::pin(async move {
+            let PushesOf { pushes } = decode(&request.body)?;
+            let placement = self.0.placement();
+            let asker = placement.member_at(request.peer);
+            let Some(asker) = asker.cloned() else {
+                return Err(Refusal::new(RefusalCode::Unavailable, "gossip has not heard of you yet"));
+            };
+            let parts = &self.0.parts;
+            let wanted: BTreeSet<PushId> = pushes.into_iter().collect();
+            let (ingester, cache, dir) =
+                (parts.ingester.clone(), self.0.cache.clone(), parts.ingester.wal_dir());
+            let look = move || {
+                let mut places: BTreeMap<PushId, BTreeSet<HeadKey>> = BTreeMap::new();
+                for (key, head) in ingester.heads().all() {
+                    if !placement.owns(&asker, key.id) {
+                        continue;
+                    }
+                    for push in head.pushes().into_iter().filter(|push| wanted.contains(push)) {
+                        places.entry(push).or_default().insert(key.clone());
+                    }
+                }
+                if places.is_empty() { Ok(Vec::new()) } else { of_log(&dir, &places, &cache) }
+            };
+            let found = parts.env.exec.run(Lane::Disk, look).await;
+            let found: Vec<(PushId, Bytes)> =
+                found.map_err(|error| Refusal::new(RefusalCode::Failed, error.to_string()))?;
+            for (_, body) in found {
+                reply.send(body).await?;
+            }
+            Ok(())
+        })
+    }
+}
