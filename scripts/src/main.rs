@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod cluster;
 mod run;
 mod tidy;
 mod tools;
@@ -14,6 +15,7 @@ usage: cargo xtask COMMAND
   check [--install]   format, lints, docs, tests, house rules; --install first fetches what the tests need
   bench [--hard] [--mb N] [--binary FILE] [--peer URL] [--peer-pid N] [-- SERVE-OPTIONS]
                       push a gigabyte of logs, ask six queries, print what it took
+  cluster [--release] start three nodes on this machine, to try things with; Ctrl-C ends them
   tools               fetch what the tests need: Debian packages, client libraries, an S3 server
 ";
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         ["check"] => check::check(),
         ["check", "--install"] => tools::install().and_then(|()| check::check()),
         ["bench", options @ ..] => bench::bench(options),
+        ["cluster", options @ ..] => cluster::cluster(options),
         ["tools"] => tools::install(),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");

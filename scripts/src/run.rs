@@ -11,10 +11,14 @@ pub(crate) fn root() -> PathBuf {
     scripts.parent().expect("the package lies in a folder of the workspace").to_owned()
 }
 
-/// Where fetched tools live: with the build's other products, so that `cargo clean` takes them too.
+/// Where the build's products lie, and whatever else `cargo clean` should take.
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Where fetched tools live.
 pub(crate) fn tools_dir() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("tools")
+    target_dir().join("tools")
 }
 
 /// A command that starts in the root.
