@@ -7,7 +7,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::server::{org_id, read_body, text};
+use super::body::read_body;
+use super::server::{org_id, text};
 use crate::distributor::{Gate, PushHeaders};
 use crate::node::Node;
 use crate::push::content::PACKED_BYTES_MAX;
@@ -57,8 +58,12 @@ async fn taken(
     let expected = declared.unwrap_or(UNDECLARED_BYTES).min(PACKED_BYTES_MAX);
     let _room = node.distributor.admit_body(expected).await;
     let body = read_body(request, PACKED_BYTES_MAX).await.map_err(|error| {
-        let large = error.status == StatusCode::PAYLOAD_TOO_LARGE;
-        PushError::new(if large { ErrorCode::TooLarge } else { ErrorCode::Invalid }, error.message)
+        let code = match error.status {
+            StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::TooLarge,
+            StatusCode::REQUEST_TIMEOUT => ErrorCode::TooSlow,
+            _ => ErrorCode::Invalid,
+        };
+        PushError::new(code, error.message)
     })?;
     node.distributor.push(endpoint, owner, headers, body).await
 }

@@ -1,5 +1,6 @@
 //! Loki's HTTP API.
 
+pub mod body;
 pub mod cursor;
 pub mod delete;
 pub mod detected;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -13,6 +12,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use super::body::read_body;
 use super::error::ApiError;
 use super::params::Params;
 use super::{
@@ -163,29 +163,4 @@ impl FromRequest<Arc<Node>> for Params {
 
 fn pairs_of(text: &[u8]) -> Vec<(String, String)> {
     url::form_urlencoded::parse(text).into_owned().collect()
-}
-
-/// Reads a body of so many bytes at most.
-///
-/// # Errors
-/// 413 if there are more, 400 if the client stops sending.
-pub async fn read_body(request: Request, most: usize) -> Result<Bytes, ApiError> {
-    let declared =
-        text(request.headers(), header::CONTENT_LENGTH.as_str()).and_then(|t| t.parse::<u64>().ok());
-    let too_large = |bytes: u64| {
-        ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            crate::push::error::PushError::too_large(bytes, most as u64).message,
-        )
-    };
-    if let Some(bytes) = declared.filter(|bytes| *bytes > most as u64) {
-        return Err(too_large(bytes));
-    }
-    let body =
-        http_body_util::BodyExt::collect(http_body_util::Limited::new(request.into_body(), most)).await;
-    match body {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large(most as u64 + 1)),
-        Err(error) => Err(ApiError::bad(format!("the body could not be read: {error}"))),
-    }
 }

@@ -11,6 +11,8 @@ pub enum ErrorCode {
     Unauthenticated,
     /// The body, packed or unpacked, is above a limit.
     TooLarge,
+    /// The body came too slowly.
+    TooSlow,
     /// The request holds no stream.
     NoStreams,
     /// A rate or a number of streams is exceeded; the same request may pass later.
@@ -30,6 +32,7 @@ impl ErrorCode {
             ErrorCode::Invalid => 400,
             ErrorCode::Unauthenticated => 401,
             ErrorCode::TooLarge => 413,
+            ErrorCode::TooSlow => 408,
             ErrorCode::NoStreams => 422,
             ErrorCode::RateLimited => 429,
             ErrorCode::Blocked(status) => status,
@@ -41,7 +44,7 @@ impl ErrorCode {
     /// Whether the same request may succeed later.
     pub fn is_retryable(self) -> bool {
         match self {
-            ErrorCode::RateLimited | ErrorCode::Unavailable => true,
+            ErrorCode::TooSlow | ErrorCode::RateLimited | ErrorCode::Unavailable => true,
             ErrorCode::Invalid
             | ErrorCode::Unauthenticated
             | ErrorCode::TooLarge
@@ -57,6 +60,7 @@ impl ErrorCode {
             ErrorCode::Invalid | ErrorCode::Unavailable => false,
             ErrorCode::Unauthenticated
             | ErrorCode::TooLarge
+            | ErrorCode::TooSlow
             | ErrorCode::NoStreams
             | ErrorCode::RateLimited
             | ErrorCode::Blocked(_)
