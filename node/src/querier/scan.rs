@@ -2,6 +2,8 @@
 //!
 //! One [`Scanner`] a thread, with buffers that are used again for every block.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::{ControlFlow, Range};
 
 use grapevine_storage::pack::block::BlockHeader;
@@ -59,12 +61,18 @@ pub struct Scanner {
     pub stats: Stats,
 }
 
-/// A decoded block's parts, wherever they lie.
-struct Parts<'a> {
+/// A block's text, and how its columns are come by.
+struct Parts<'a, 'c> {
     text: &'a [u8],
     ends: Option<&'a [u32]>,
-    timestamps: &'a [i64],
-    metadata: &'a Metadata,
+    /// Unpacked for the first line that matches: most blocks that a needle makes us read have none.
+    columns: &'a OnceCell<Columns<'c>>,
+}
+
+/// Timestamps and metadata of a block.
+struct Columns<'a> {
+    timestamps: Cow<'a, [i64]>,
+    metadata: Cow<'a, Metadata>,
 }
 
 impl Scanner {
@@ -85,30 +93,48 @@ impl Scanner {
         visit: &mut dyn FnMut(StoredLine<'_>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, FormatError> {
         let header = self.reader.inflate(block.member(), &mut self.text)?;
-        let column = block.column()?;
-        self.reader.timestamps(&header, &column, &mut self.timestamps)?;
-        let has_ends = self.reader.line_ends(&header, &column, &self.text, &mut self.ends)?;
-        let metadata = self.reader.metadata(&header, &column)?;
         self.stats.blocks += 1;
         self.stats.compressed_bytes += block.member().len() as u64;
         self.stats.text_bytes += self.text.len() as u64;
-        self.stats.metadata_bytes += metadata.memory_bytes() as u64;
         self.stats.lines += u64::from(header.entries);
-        let ends = has_ends.then_some(&self.ends[..]);
-        let parts = Parts { text: &self.text, ends, timestamps: &self.timestamps, metadata: &metadata };
-        Ok(parts.visit(filter, span, visit))
+        if header.inner_newlines {
+            self.reader.line_ends(&header, &block.column()?, &self.text, &mut self.ends)?;
+        }
+        let ends = header.inner_newlines.then_some(&self.ends[..]);
+        let columns = OnceCell::new();
+        let (reader, buffer) = (&mut self.reader, &mut self.timestamps);
+        let mut unpack = || {
+            let column = block.column()?;
+            reader.timestamps(&header, &column, buffer)?;
+            let metadata = Cow::Owned(reader.metadata(&header, &column)?);
+            Ok(Columns { timestamps: Cow::Owned(std::mem::take(buffer)), metadata })
+        };
+        let parts = Parts { text: &self.text, ends, columns: &columns };
+        let visited = parts.visit(filter, span, &mut unpack, visit);
+        if let Some(Columns { timestamps, metadata }) = columns.into_inner() {
+            self.stats.metadata_bytes += metadata.memory_bytes() as u64;
+            self.timestamps = timestamps.into_owned();
+        }
+        visited
     }
 
     /// Visits the lines of an open block, which is in order of time, that match the filter.
+    ///
+    /// # Errors
+    /// None of its own: what lies in memory need not be unpacked.
     pub fn open_lines<B>(
         &mut self,
         block: &BlockText,
         filter: &LineFilter,
         span: Span,
         visit: &mut dyn FnMut(StoredLine<'_>) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
+    ) -> Result<ControlFlow<B>, FormatError> {
         self.note_open(block);
-        Parts::of(block).visit(filter, span, visit)
+        let (text, ends) = (block.text(), block.line_ends());
+        let (timestamps, metadata) = (Cow::Borrowed(block.timestamps()), Cow::Borrowed(block.metadata()));
+        let columns = OnceCell::from(Columns { timestamps, metadata });
+        let parts = Parts { text, ends, columns: &columns };
+        parts.visit(filter, span, &mut || unreachable!("what lies in memory is unpacked"), visit)
     }
 
     fn note_open(&mut self, block: &BlockText) {
@@ -226,37 +252,44 @@ fn count_between_lines(
     }
 }
 
-impl<'a> Parts<'a> {
-    fn of(block: &'a BlockText) -> Self {
-        let (text, ends) = (block.text(), block.line_ends());
-        Parts { text, ends, timestamps: block.timestamps(), metadata: block.metadata() }
-    }
-
+impl<'c> Parts<'_, 'c> {
     fn visit<B>(
         &self,
         filter: &LineFilter,
         span: Span,
+        unpack: &mut dyn FnMut() -> Result<Columns<'c>, FormatError>,
         visit: &mut dyn FnMut(StoredLine<'_>) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        let mut numbers = LineNumbers::new();
-        let mut pairs = Vec::new();
+    ) -> Result<ControlFlow<B>, FormatError> {
+        let (mut numbers, mut pairs) = (LineNumbers::new(), Vec::new());
+        let Parts { text, ends, columns } = *self;
         let mut on_match = |start: usize, line: &[u8]| {
-            let number = numbers.number_at(self.text, self.ends, start);
+            let columns = match columns.get() {
+                Some(columns) => columns,
+                None => match unpack() {
+                    Ok(unpacked) => columns.get_or_init(|| unpacked),
+                    Err(damage) => return ControlFlow::Break(Err(damage)),
+                },
+            };
+            let number = numbers.number_at(text, ends, start);
             // A block whose text and timestamps disagree cannot be told from a damaged one; it holds no line here.
-            let Some(&timestamp) = self.timestamps.get(number) else { return ControlFlow::Continue(()) };
+            let Some(&timestamp) = columns.timestamps.get(number) else { return ControlFlow::Continue(()) };
             if !span.contains(timestamp) {
                 return ControlFlow::Continue(());
             }
             pairs.clear();
-            pairs.extend(self.metadata.pairs(number));
-            visit(StoredLine { timestamp, line, metadata: &pairs })
+            pairs.extend(columns.metadata.pairs(number));
+            visit(StoredLine { timestamp, line, metadata: &pairs }).map_break(Ok)
         };
         // Outside the span nothing need be searched.
-        let text = self.text;
-        if span.forward {
-            filter.for_each_match(text, self.ends, &mut on_match)
+        let visited = if span.forward {
+            filter.for_each_match(text, ends, &mut on_match)
         } else {
-            filter.for_each_match_backward(text, self.ends, &mut on_match)
+            filter.for_each_match_backward(text, ends, &mut on_match)
+        };
+        match visited {
+            ControlFlow::Continue(()) => Ok(ControlFlow::Continue(())),
+            ControlFlow::Break(Ok(reason)) => Ok(ControlFlow::Break(reason)),
+            ControlFlow::Break(Err(damage)) => Err(damage),
         }
     }
 }

@@ -214,11 +214,11 @@ impl Work {
         span: Span,
         visit: &mut dyn FnMut(StoredLine<'_>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, Unreadable> {
+        let damaged = |error| Unreadable(format!("a block in memory is damaged: {error}"));
         match &self.parts[..] {
-            [(Source::Open(block), _)] => Ok(scanner.open_lines(block, filter, span, visit)),
+            [(Source::Open(block), _)] => scanner.open_lines(block, filter, span, visit).map_err(damaged),
             [(Source::Sealed(block), _)] => {
                 self.note_head(scanner, block);
-                let damaged = |error| Unreadable(format!("a block in memory is damaged: {error}"));
                 scanner.sealed_lines(block, filter, span, visit).map_err(damaged)
             }
             [(Source::Packed(chunk), range)] => {

@@ -17,11 +17,15 @@ pub const BLOCK_METADATA_BYTES: usize = 1 << 20;
 /// Most bytes of a column part once inflated. Only the metadata of one huge entry comes near it.
 pub const COLUMN_PART_BYTES_MAX: usize = 64 << 20;
 
-/// Most blocks in a chunk. A filter is shared by them: fewer blocks cost bytes, more cost needless inflating.
+/// Most blocks in a chunk that is read.
 pub const CHUNK_BLOCKS_MAX: usize = 6;
 
+/// Blocks a chunk is closed at. A filter is shared by them: fewer blocks cost bytes, more cost inflating, of the mates
+/// of a block that holds the needle, and of chunks that do not hold it where ids crowd the filter.
+pub const CHUNK_BLOCKS: usize = 4;
+
 /// Text a chunk is closed at, in bytes; a single block may be larger.
-pub const CHUNK_TEXT_BYTES: usize = CHUNK_BLOCKS_MAX * BLOCK_TEXT_BYTES;
+pub const CHUNK_TEXT_BYTES: usize = CHUNK_BLOCKS * BLOCK_TEXT_BYTES;
 
 /// Chunks of less text get no filter: it would be large beside the text and save one small read.
 pub const FILTER_TEXT_BYTES_MIN: usize = 64 << 10;
@@ -34,5 +38,6 @@ pub const AREA_BYTES_MAX: u64 = 8 << 30;
 
 const _: () = assert!(BLOCK_TEXT_BYTES < BLOCK_TEXT_BYTES_MAX);
 const _: () = assert!(BLOCK_TEXT_BYTES_MAX < u32::MAX as usize / 2, "offsets within a block are u32");
+const _: () = assert!(CHUNK_BLOCKS <= CHUNK_BLOCKS_MAX);
 const _: () =
     assert!(CHUNK_BLOCKS_MAX <= u8::MAX as usize, "the directory counts a chunk's blocks in a byte");

@@ -8,7 +8,7 @@ use super::column;
 use super::filter;
 use super::grams::{GramScratch, GramSet};
 use super::gzip::TRAILER_BYTES;
-use super::limits::{CHUNK_BLOCKS_MAX, CHUNK_TEXT_BYTES, FILTER_TEXT_BYTES_MIN};
+use super::limits::{CHUNK_BLOCKS, CHUNK_TEXT_BYTES, FILTER_TEXT_BYTES_MIN};
 use super::sealed::SealedBlock;
 use super::text::BlockText;
 use super::{line_ends, timestamps};
@@ -167,7 +167,7 @@ impl ChunkBuilder {
     /// Whether a block of so much text still belongs into this chunk. An empty chunk takes any block.
     pub fn has_room_for(&self, text_bytes: usize) -> bool {
         self.blocks.is_empty()
-            || self.blocks.len() < CHUNK_BLOCKS_MAX && self.text_bytes + text_bytes <= CHUNK_TEXT_BYTES
+            || self.blocks.len() < CHUNK_BLOCKS && self.text_bytes + text_bytes <= CHUNK_TEXT_BYTES
     }
 
     /// The blocks so far, in the order they were sealed in.
@@ -187,7 +187,7 @@ impl ChunkBuilder {
     }
 
     fn push(&mut self, block: SealedBlock, hashes: &[EntryHash], text: &[u8], scratch: &mut GramScratch) {
-        assert!(self.blocks.len() < CHUNK_BLOCKS_MAX, "a chunk of more than {CHUNK_BLOCKS_MAX} blocks");
+        assert!(self.blocks.len() < CHUNK_BLOCKS, "a chunk of more than {CHUNK_BLOCKS} blocks");
         hashes.iter().for_each(|hash| self.digest.add(*hash));
         self.text_bytes += text.len();
         scratch.mark(text, self.grams.get_or_insert_with(GramSet::new));
@@ -207,7 +207,7 @@ impl ChunkBuilder {
 /// A run of blocks of one stream with its filter: what a pack holds of a stream. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedChunk {
-    /// One to six blocks. Once settled they ascend in time and share at most a timestamp.
+    /// One to [six](super::limits::CHUNK_BLOCKS_MAX) blocks. Once settled they ascend in time and share at most a timestamp.
     pub blocks: Vec<SealedBlock>,
     /// The bytes of the filter; none for little text.
     pub filter: Option<Bytes>,
