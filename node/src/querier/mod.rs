@@ -71,6 +71,10 @@ use crate::metrics::Metrics;
 /// The label that says whose a stream is, where a query asks several tenants.
 pub const TENANT_LABEL: &str = "__tenant_id__";
 
+/// Chunks that a query fetches at a time from a store behind a network, where most of the time is spent waiting for
+/// it. More hide longer ways; each holds a chunk in memory. How many are searched at once the lane decides.
+const FETCHES_MAX: usize = 16;
+
 /// Lines that a round of a query with an `interval` looks at, at least.
 const ROUND_LINES: usize = 1000;
 
@@ -275,7 +279,8 @@ impl Querier {
     }
 
     fn workers<T>(&self, make: impl Fn() -> T) -> Vec<T> {
-        (0..self.env.exec.parallelism()).map(|_| make()).collect()
+        let wanted = if self.packs.is_remote() { FETCHES_MAX } else { 0 };
+        (0..self.env.exec.parallelism().max(wanted)).map(|_| make()).collect()
     }
 
     fn answer(&self, value: Value, asker: &Asker, mut notes: Notes, began: Instant) -> Answer {

@@ -1,12 +1,17 @@
 //! `cargo xtask bench`: makes the load, pushes it, asks six queries, prints a table.
 //!
+//! `--hard` makes the load hard on a store, `--s3` keeps the packs in a real S3 server, `--cold` asks once more with
+//! nothing in memory, `--peer URL` does the same to another Loki-compatible server.
+//!
 //! Figures are CPU seconds of the server's process and its peak memory, which a noisy machine does not
 //! disturb as it disturbs wall time; wall times stand beside them.
 
+mod cold;
 mod load;
 mod server;
+mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +20,7 @@ use tokio::sync::Semaphore;
 use crate::run::{command, root, run};
 use load::{Load, NEEDLE_SUBSTRING, NEEDLE_WORD, SPAN_S, Shape};
 use server::Server;
+use store::Store;
 
 /// Pushes under way at once, as from a few agents.
 const PUSHES_AT_ONCE: usize = 4;
@@ -27,6 +33,10 @@ const REPEATS_HEAVY: u32 = 3;
 struct Options {
     text_mb: u64,
     shape: Shape,
+    /// Keep the packs in an S3 server.
+    s3: bool,
+    /// Ask once more with nothing in memory.
+    cold: bool,
     peer: Option<String>,
     peer_pid: Option<u32>,
     /// Measure this binary instead of building one.
@@ -57,6 +67,8 @@ fn read(arguments: &[&str]) -> Result<Options> {
     let mut options = Options {
         text_mb: 1074,
         shape: Shape::Plain,
+        s3: false,
+        cold: false,
         peer: None,
         peer_pid: None,
         binary: None,
@@ -67,13 +79,15 @@ fn read(arguments: &[&str]) -> Result<Options> {
         let mut value = || words.next().with_context(|| format!("`{word}` wants a value"));
         match *word {
             "--hard" => options.shape = Shape::Hard,
+            "--s3" => options.s3 = true,
+            "--cold" => options.cold = true,
             "--mb" => options.text_mb = value()?.parse().context("--mb")?,
             "--peer" => options.peer = Some((*value()?).to_owned()),
             "--binary" => options.binary = Some((*value()?).to_owned()),
             "--peer-pid" => options.peer_pid = Some(value()?.parse().context("--peer-pid")?),
             "--" => options.extra = words.by_ref().map(|w| (*w).to_owned()).collect(),
             _ => bail!(
-                "`{word}` is none of --hard, --mb N, --binary FILE, --peer URL, --peer-pid N, -- SERVE-OPTIONS"
+                "`{word}` is none of --hard, --s3, --cold, --mb N, --binary FILE, --peer URL, --peer-pid N, -- SERVE-OPTIONS"
             ),
         }
     }
@@ -84,8 +98,23 @@ async fn measure(options: &Options) -> Result<()> {
     let folder = tempfile::tempdir().context("make a folder for the data")?;
     let built = root().join("target/release/grapevine").to_string_lossy().into_owned();
     let binary = options.binary.as_ref().unwrap_or(&built);
-    let ours = Server::start(binary, folder.path().join("grapevine"), &options.extra).await?;
-    measure_server("grapevine", &ours, options).await?;
+    let store = options.s3.then(|| Store::start(folder.path().join("s3"))).transpose()?;
+    let mut extra = store.as_ref().map(Store::arguments).unwrap_or_default();
+    extra.extend_from_slice(&options.extra);
+    let data_dir = folder.path().join("grapevine");
+    let mut ours = Server::start(binary, data_dir.clone(), &extra).await?;
+    // Whatever is stored lies somewhere in here.
+    ours.data_dir = Some(folder.path().to_owned());
+    let name = if options.s3 { "grapevine, packs in S3" } else { "grapevine" };
+    let (questions, range) = measure_server(name, &ours, options).await?;
+    if options.cold {
+        let folders: Vec<&Path> = [Some(&data_dir), store.as_ref().map(Store::folder)]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect();
+        cold::measure(&mut ours, &questions, range, &folders).await?;
+    }
     drop(ours);
     if let Some(url) = &options.peer {
         measure_server(url, &Server::attach(url, options.peer_pid), options).await?;
@@ -93,7 +122,12 @@ async fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
-async fn measure_server(name: &str, server: &Server, options: &Options) -> Result<()> {
+/// Measures all but the cold figures; gives back what was asked, and of which time.
+async fn measure_server(
+    name: &str,
+    server: &Server,
+    options: &Options,
+) -> Result<([Question; 6], (i64, i64))> {
     let corpus = root().join("../shared/corpus");
     let corpus = corpus.is_dir().then_some(corpus);
     let end_ns = wall_now_ns();
@@ -102,7 +136,9 @@ async fn measure_server(name: &str, server: &Server, options: &Options) -> Resul
     let one_app = load.apps().find(|app| *app == "openstack").or(load.apps().next()).unwrap_or("").to_owned();
     println!("\n## {name}: {} MB, {:?}, {}", options.text_mb, options.shape, source(corpus.as_ref()));
     ingest(server, load).await?;
-    queries(server, &one_app, start_ns, end_ns).await
+    let questions = questions(&one_app);
+    queries(server, &questions, start_ns, end_ns).await?;
+    Ok((questions, (start_ns, end_ns)))
 }
 
 fn source(corpus: Option<&PathBuf>) -> &'static str {
@@ -159,7 +195,7 @@ async fn ingest(server: &Server, load: Load) -> Result<()> {
 }
 
 /// Bytes of all files but the log, which is emptied by time, not by a flush.
-fn stored_bytes(folder: &std::path::Path) -> Result<u64> {
+fn stored_bytes(folder: &Path) -> Result<u64> {
     let mut total = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -174,16 +210,20 @@ fn stored_bytes(folder: &std::path::Path) -> Result<u64> {
     Ok(total)
 }
 
-async fn queries(server: &Server, one_app: &str, start_ns: i64, end_ns: i64) -> Result<()> {
+fn parameters(question: &Question, start_ns: i64, end_ns: i64) -> [(&'static str, String); 5] {
+    [
+        ("query", question.query.clone()),
+        ("start", start_ns.to_string()),
+        ("end", end_ns.to_string()),
+        ("step", "60".to_owned()),
+        ("limit", "1000".to_owned()),
+    ]
+}
+
+async fn queries(server: &Server, questions: &[Question], start_ns: i64, end_ns: i64) -> Result<()> {
     println!("\n| query | CPU ms | wall ms | goal, CPU | answer |\n| --- | --- | --- | --- | --- |");
-    for question in questions(one_app) {
-        let parameters = [
-            ("query", question.query.clone()),
-            ("start", start_ns.to_string()),
-            ("end", end_ns.to_string()),
-            ("step", "60".to_owned()),
-            ("limit", "1000".to_owned()),
-        ];
+    for question in questions {
+        let parameters = parameters(question, start_ns, end_ns);
         let answer = server.target.query(&parameters).await?;
         let before = server.cpu_s();
         let began = tokio::time::Instant::now();

@@ -28,33 +28,71 @@ pub(crate) struct Server {
     child: Option<Child>,
     /// What it stores, if we know where.
     pub(crate) data_dir: Option<PathBuf>,
+    /// How it is started, if we do that.
+    command: Option<Launch>,
+}
+
+/// How our own server is started.
+struct Launch {
+    binary: String,
+    arguments: Vec<String>,
+    log: PathBuf,
 }
 
 impl Server {
     /// Starts the release binary on a fresh directory.
     pub(crate) async fn start(binary: &str, data_dir: PathBuf, extra: &[String]) -> Result<Self> {
         std::fs::create_dir_all(&data_dir)?;
+        let mut arguments = vec![format!("--data-dir={}", data_dir.display())];
+        arguments.extend_from_slice(extra);
+        let launch = Launch { binary: binary.to_owned(), arguments, log: data_dir.with_extension("log") };
+        let target = Target { url: String::new(), client: Client::new() };
+        let (pid, child) = (None, None);
+        let mut server = Server { target, pid, child, data_dir: Some(data_dir), command: Some(launch) };
+        server.launch().await?;
+        Ok(server)
+    }
+
+    /// Starts it, again perhaps, on a free port.
+    pub(crate) async fn launch(&mut self) -> Result<()> {
+        let launch = self.command.as_ref().context("a server that is not ours cannot be started")?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let listen = format!("127.0.0.1:{port}");
-        let log = std::fs::File::create(data_dir.with_extension("log"))?;
-        let mut command = Command::new(binary);
-        command.args(["serve", "--http-listen", &listen, "--data-dir"]).arg(&data_dir).args(extra);
+        let mut command = Command::new(&launch.binary);
+        command.args(["serve", "--http-listen", &listen]).args(&launch.arguments);
+        let log = std::fs::File::options().create(true).append(true).open(&launch.log)?;
         let child = command
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .with_context(|| format!("start `{binary}`; `cargo build --release` makes it"))?;
-        let pid = Some(child.id());
-        let target = Target { url: format!("http://{listen}"), client: Client::new() };
-        target.wait_ready().await?;
-        let server = Server { target, pid, child: Some(child), data_dir: Some(data_dir) };
-        Ok(server)
+            .with_context(|| format!("start `{}`; `cargo build --release` makes it", launch.binary))?;
+        self.pid = Some(child.id());
+        self.child = Some(child);
+        self.target.url = format!("http://{listen}");
+        self.target.wait_ready().await
+    }
+
+    /// Ends it as an operator does, and waits until it is gone.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("a server that is not ours cannot be stopped")?;
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::Signal::TERM,
+        )?;
+        child.wait()?;
+        Ok(())
     }
 
     /// A server that runs already; its process is found by `pid`, if given.
     pub(crate) fn attach(url: &str, pid: Option<u32>) -> Self {
         let url = url.trim_end_matches('/').to_owned();
-        Server { target: Target { url, client: Client::new() }, pid, child: None, data_dir: None }
+        Server {
+            target: Target { url, client: Client::new() },
+            pid,
+            child: None,
+            data_dir: None,
+            command: None,
+        }
     }
 
     /// CPU seconds that the process has used, user and system.
