@@ -7,11 +7,31 @@ use crate::pack::{Append, BlockText};
 /// How many kinds of streams there are.
 pub const KINDS: usize = 16;
 
+/// splitmix64 (Steele, Lea and Flood, 2014): small, seeded and the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next number.
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
+
+    /// A number less than `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.draw() % bound
+    }
+}
+
 /// A stream of made-up log lines.
 #[derive(Clone, Debug)]
 pub struct LogLines {
     kind: usize,
-    state: u64,
+    random: Random,
     timestamp: i64,
 }
 
@@ -40,20 +60,16 @@ const LEVELS: [&str; 8] = ["INFO", "INFO", "INFO", "INFO", "DEBUG", "WARN", "ERR
 impl LogLines {
     /// The stream of one of the [`KINDS`] kinds (taken modulo that) and a seed.
     pub fn new(kind: usize, seed: u64) -> Self {
-        LogLines { kind: kind % KINDS, state: seed ^ (kind as u64) << 32, timestamp: START }
+        let random = Random(seed ^ (kind as u64) << 32);
+        LogLines { kind: kind % KINDS, random, timestamp: START }
     }
 
-    /// splitmix64 (Steele, Lea, Flood 2014).
     fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
+        self.random.draw()
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        self.random() % bound
+        self.random.below(bound)
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {

@@ -14,7 +14,6 @@ mod check;
 mod error;
 mod expression;
 mod label_filter;
-mod labels;
 mod range;
 mod selector;
 mod stage;
@@ -24,7 +23,6 @@ use crate::lex::{Keyword, Kind, Lexer, Symbol, Token};
 use crate::limits::{NESTING_MAX, QUERY_BYTES_MAX};
 pub use check::requires_a_matcher;
 pub use error::ParseError;
-pub use labels::{LabelsError, parse_labels};
 
 type Parsed<T> = Result<T, ParseError>;
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use grapevine_storage::testdata::{KINDS, LogLines};
+use grapevine_storage::testdata::{KINDS, LogLines, Random};
 
 /// Streams are every kind of log on every host.
 pub(crate) const HOSTS: usize = 8;
@@ -41,7 +41,7 @@ struct Kind {
 /// Makes batches one after the other.
 pub(crate) struct Load {
     kinds: Vec<Kind>,
-    rng: Rng,
+    random: Random,
     shape: Shape,
     start_ns: i64,
     batches: usize,
@@ -66,7 +66,7 @@ impl Load {
         };
         let batches = usize::try_from(text_bytes)? / BATCH_TEXT;
         let cursors = vec![0; kinds.len() * HOSTS];
-        Ok(Load { kinds, rng: Rng(1), shape, start_ns, batches: batches.max(1), made: 0, cursors })
+        Ok(Load { kinds, random: Random(1), shape, start_ns, batches: batches.max(1), made: 0, cursors })
     }
 
     /// The kinds' names: values of the label `app`.
@@ -103,7 +103,7 @@ impl Load {
             Shape::Plain => (0..count as i64).map(|n| from + (to - from) / count as i64 * n).collect(),
             Shape::Hard => {
                 let mut times: Vec<i64> =
-                    (0..count).map(|_| from + (self.rng.next() % (to - from) as u64) as i64).collect();
+                    (0..count).map(|_| from + (self.random.draw() % (to - from) as u64) as i64).collect();
                 times.sort_unstable();
                 times
             }
@@ -118,9 +118,9 @@ impl Load {
             let cursor = &mut self.cursors[kind * HOSTS + host];
             let mut line = source[*cursor % source.len()].clone();
             *cursor += 1;
-            vary_digits(&mut line, &mut self.rng);
+            vary_digits(&mut line, &mut self.random);
             if self.shape == Shape::Hard {
-                let id = (u128::from(self.rng.next()) << 64) | u128::from(self.rng.next());
+                let id = (u128::from(self.random.draw()) << 64) | u128::from(self.random.draw());
                 line.extend_from_slice(format!(" trace_id={id:032x}").as_bytes());
             }
             bytes += line.len() + 1;
@@ -163,7 +163,7 @@ impl Iterator for Load {
 
 /// Varies the last digits of longer numbers, as counters, ids and clocks do: the text stays as compressible as
 /// real logs are.
-fn vary_digits(line: &mut [u8], rng: &mut Rng) {
+fn vary_digits(line: &mut [u8], random: &mut Random) {
     const LONG: usize = 4;
     const VARIED: usize = 3;
     let mut at = 0;
@@ -171,7 +171,7 @@ fn vary_digits(line: &mut [u8], rng: &mut Rng) {
         let run = line[at..].iter().take_while(|b| b.is_ascii_digit()).count();
         if run >= LONG {
             for digit in &mut line[at + run - VARIED..at + run] {
-                *digit = b'0' + (rng.next() % 10) as u8;
+                *digit = b'0' + (random.draw() % 10) as u8;
             }
         }
         at += run + 1;
@@ -204,19 +204,6 @@ fn generated() -> Vec<Kind> {
         Kind { name: format!("kind-{kind:02}"), lines }
     };
     (0..KINDS).map(kind).collect()
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, seeded and the same everywhere.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
 }
 
 /// The few protobuf fields of `logproto.PushRequest` that a client writes.
