@@ -17,7 +17,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use grapevine_storage::chunk_store::ChunkStore;
-use grapevine_storage::index::{Day, DayIndex, Index, NewPack, PackState};
+use grapevine_storage::index::{Day, DayIndex, Index, IndexError, NewPack, PackState};
 use grapevine_storage::pack::{PackError, PackReader, PackSummary, ReadAt};
 use tokio::time::Instant;
 
@@ -224,8 +224,14 @@ impl Housekeeper {
             stored.extend(packs.map(|object| Stored { key: object.key, bytes: Some(object.bytes) }));
         }
         let index = self.index.clone();
-        let known = self.env.exec.run(Lane::Disk, move || known(&index, day)).await?;
-        stored.retain(|stored| !known.contains(&stored.key));
+        let look = move || {
+            let is_whole =
+                index.day(day)?.map_or(Ok(false), |day| day.is_incomplete().map(|lacks| !lacks))?;
+            Ok::<_, IndexError>((known(&index, day)?, is_whole))
+        };
+        let (known, is_whole) = self.env.exec.run(Lane::Disk, look).await?;
+        // What is in the spool and not in an index that is whole is about to be: a flush or a merge writes it now.
+        stored.retain(|stored| !known.contains(&stored.key) && !(is_whole && stored.bytes.is_none()));
         Ok(stored)
     }
 
@@ -292,7 +298,7 @@ pub fn settle_spool(index: &Index, spool: &Spool) -> anyhow::Result<()> {
 }
 
 /// Keys of the packs that a day's index knows, those given up among them.
-fn known(index: &Index, day: Day) -> Result<BTreeSet<String>, grapevine_storage::index::IndexError> {
+fn known(index: &Index, day: Day) -> Result<BTreeSet<String>, IndexError> {
     let Some(day): Option<Arc<DayIndex>> = index.day(day)? else { return Ok(BTreeSet::new()) };
     let packs = day.read(|snapshot| snapshot.packs())?;
     let given_up = day.given_up()?.into_iter().map(|(key, _)| key);

@@ -223,6 +223,21 @@ async fn a_spooled_pack_without_its_day_is_indexed_and_one_that_was_never_indexe
 }
 
 #[tokio::test]
+async fn a_pack_that_is_just_being_written_is_left_to_who_writes_it() {
+    let bed = Bed::new(&[]).await;
+    bed.push(&["a"], "one").await;
+    let spool = bed.dir.path().join("spool");
+    let object = bed.objects().pop().unwrap();
+    let unindexed = spool.join(format!("fake@{DAY}@0000-0000@{:032x}.gz", 5));
+    std::fs::copy(&object, &unindexed).unwrap();
+    assert_eq!(bed.keeper().reconcile_day(DAY).await.unwrap(), super::rebuild::Found::default());
+    assert!(unindexed.exists());
+    // Of a day whose index is lost it may be all there is.
+    bed.node.index.day(DAY).unwrap().unwrap().set_incomplete(true).unwrap();
+    assert_eq!(bed.keeper().reconcile_day(DAY).await.unwrap().added.len(), 1);
+}
+
+#[tokio::test]
 async fn damaged_objects_are_told_and_the_rest_is_indexed() {
     let bed = Bed::new(&[]).await;
     bed.push(&["a"], "one").await;
