@@ -23,10 +23,11 @@ use super::params::Params;
 use super::query::{asker, categorize};
 use super::respond::write_streams;
 use super::server::Tenants;
-use crate::ingester::followers::{Missed, Subscription};
+use crate::ingester::followers::Missed;
 use crate::node::Node;
 use crate::querier::answer::{LogLine, Value};
 use crate::querier::follow::Tailer;
+use crate::querier::tails::{Following, Heard};
 use crate::querier::{LogQuery, Querier};
 
 /// Seconds that lines may be held back for order.
@@ -121,7 +122,7 @@ fn begin(
 }
 
 async fn run(node: Arc<Node>, tenants: Tenants, asked: Asked, mut socket: WebSocket) {
-    let ended = match prepare(&node, &tenants, &asked) {
+    let ended = match prepare(&node, &tenants, &asked).await {
         Ok(tail) => follow(&node, &tenants, &asked, tail, &mut socket).await,
         Err(reason) => Err(Ended::Said(reason)),
     };
@@ -143,11 +144,11 @@ enum Ended {
 struct Tail {
     log: LogExpr,
     tailer: Tailer,
-    subscription: Subscription,
+    following: Following,
 }
 
 /// Subscribes. The order of complaints is Loki's.
-fn prepare(node: &Node, tenants: &Tenants, asked: &Asked) -> Result<Tail, String> {
+async fn prepare(node: &Node, tenants: &Tenants, asked: &Asked) -> Result<Tail, String> {
     let tenant = tenants.0.first().ok_or("no org id")?;
     let limits = node.limits.of(tenant);
     let Expr::Log(log) = &asked.expr else { return Err("only log selector is supported".into()) };
@@ -155,15 +156,15 @@ fn prepare(node: &Node, tenants: &Tenants, asked: &Asked) -> Result<Tail, String
     let options = Options { detected_level: limits.discover_log_levels, now: node.env.clock.now() };
     let tailer = Tailer::new(log, options, asked.delay).map_err(|error| error.to_string())?;
     let most = limits.max_concurrent_tail_requests;
-    let followed = node.querier.follow(tenant, &log.selector, most).map_err(|error| error.to_string())?;
-    let subscription = followed.map_err(|many| {
+    let followed = node.querier.follow(tenant, log, options, most).await;
+    let following = followed.map_err(|error| error.to_string())?.map_err(|many| {
         let count = many.count;
         format!(
             "rpc error: code = Code(400) desc = max concurrent tail requests limit exceeded, \
              count > limit ({count} > {most})"
         )
     })?;
-    Ok(Tail { log: log.clone(), tailer, subscription })
+    Ok(Tail { log: log.clone(), tailer, following })
 }
 
 /// The lines of the past, the oldest first.
@@ -190,18 +191,23 @@ async fn follow(
     tail: Tail,
     socket: &mut WebSocket,
 ) -> Result<(), Ended> {
-    let Tail { log, mut tailer, mut subscription } = tail;
+    let Tail { log, mut tailer, mut following } = tail;
     let began = Instant::now();
     let lines = past(node, tenants, asked, log).await?;
     tailer.note_past(&lines);
     send_lines(socket, asked.shape, &lines, &[]).await?;
     let mut ping = interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut missed_elsewhere = Vec::new();
     loop {
         let due = began + tailer.next_due().unwrap_or(TAIL_MAX);
         tokio::select! {
-            batch = subscription.next() => match batch {
-                Some(batch) => tailer.take(&batch, began.elapsed()),
+            heard = following.next() => match heard {
+                Some(Heard::Push(batch)) => tailer.take(&batch, began.elapsed()),
+                Some(Heard::Lines(lines, missed)) => {
+                    tailer.take_lines(lines, began.elapsed());
+                    missed_elsewhere = missed;
+                }
                 None => return Err(Ended::Said("the node is shutting down".into())),
             },
             () = sleep_until(due) => {}
@@ -214,7 +220,8 @@ async fn follow(
         if began.elapsed() >= TAIL_MAX {
             return Err(Ended::Said("reached tail max duration limit".into()));
         }
-        let (mut missed, untold) = subscription.take_missed();
+        let (mut missed, untold) = following.take_missed();
+        missed.append(&mut missed_elsewhere);
         missed.extend(tailer.take_missed());
         if untold > 0 {
             tracing::warn!(untold, "a tail is too slow by more lines than it can be told of");

@@ -82,6 +82,11 @@ impl Followers {
         self.all.lock().expect("no one panics with the followers locked")
     }
 
+    /// How many follow.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
     /// Follows the streams of a tenant that match, from now on.
     ///
     /// # Errors

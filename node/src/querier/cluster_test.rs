@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_gossip::endpoint::{Peers, bind_udp};
@@ -13,14 +13,15 @@ use grapevine_gossip::ring::{NodeId, Token};
 use grapevine_logql::ast::Expr;
 use grapevine_logql::eval_limits::EvalLimits;
 use grapevine_logql::parse::parse_selector;
+use grapevine_logql::pipeline::Options;
 use grapevine_logql::range::Steps;
 use grapevine_storage::atom::PushId;
 use grapevine_storage::index::TimeRange;
 use grapevine_storage::stream::{Labels, StreamId};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
 use rustls::time_provider::TimeProvider;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, Value};
 use super::freshness::{Found, Freshness, NothingUnconfirmed, Unconfirmed};
@@ -31,6 +32,7 @@ use super::reference_test::{
 use super::scatter::Neighbours;
 use super::serve::Reads;
 use super::spread::Spread;
+use super::tails::{Following, Heard};
 use super::volume::{Grouping, Totals, Volumes};
 use super::{Asker, LogQuery, Querier};
 use crate::cluster::methods::Dispatch;
@@ -41,7 +43,7 @@ use crate::testbed::{SECOND, Testbed};
 #[derive(Debug)]
 struct Told {
     me: NodeId,
-    view: Arc<Mutex<Arc<View>>>,
+    view: Arc<watch::Sender<Arc<View>>>,
     replicas: usize,
     peers: Peers,
 }
@@ -52,7 +54,11 @@ impl Neighbours for Told {
     }
 
     fn view(&self) -> Arc<View> {
-        self.view.lock().unwrap().clone()
+        self.view.borrow().clone()
+    }
+
+    fn changes(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
     }
 
     fn replication_factor(&self) -> usize {
@@ -73,7 +79,7 @@ struct House {
     beds: Vec<Testbed>,
     alone: Testbed,
     peers: Vec<Peers>,
-    view: Arc<Mutex<Arc<View>>>,
+    view: Arc<watch::Sender<Arc<View>>>,
     replicas: usize,
     all: Vec<Stored>,
 }
@@ -90,7 +96,7 @@ impl House {
         freshness: impl Fn(usize) -> Arc<dyn Freshness>,
     ) -> Self {
         let key = ClusterKey::generate().unwrap();
-        let view = Arc::new(Mutex::new(Arc::default()));
+        let view = Arc::new(watch::Sender::new(Arc::default()));
         let (mut beds, mut all_peers, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for (n, tokens) in tokens.iter().enumerate() {
             let bed = Testbed::new(NOW, &[]).await;
@@ -109,7 +115,7 @@ impl House {
             beds.push(bed);
             all_peers.push(peers);
         }
-        *view.lock().unwrap() = Arc::new(View::new(members));
+        view.send_replace(Arc::new(View::new(members)));
         let alone = Testbed::new(NOW, &[]).await;
         House { beds, alone, peers: all_peers, view, replicas, all: Vec::new() }
     }
@@ -122,7 +128,7 @@ impl House {
 
     fn owners(&self, stream: usize) -> Vec<usize> {
         let token = StreamId::of("fake", &Labels::new(LABELS[stream])).token();
-        let view = self.view.lock().unwrap().clone();
+        let view = self.view.borrow().clone();
         let owners = view.ring().owners(Token(token), self.replicas);
         let number = |owner: &NodeId| (0..self.beds.len()).find(|n| id(*n) == *owner).unwrap();
         owners.iter().map(|member| number(&member.id)).collect()
@@ -142,10 +148,9 @@ impl House {
     }
 
     fn see(&self, change: impl Fn(&mut Peer)) {
-        let mut view = self.view.lock().unwrap();
-        let mut members: Vec<Peer> = view.peers().values().cloned().collect();
+        let mut members: Vec<Peer> = self.view.borrow().peers().values().cloned().collect();
         members.iter_mut().for_each(change);
-        *view = Arc::new(View::new(members));
+        self.view.send_replace(Arc::new(View::new(members)));
     }
 
     fn querier(&self, n: usize) -> &Querier {
@@ -470,4 +475,90 @@ async fn a_node_that_does_not_serve_yet_asks_the_others() {
     let answer = house.querier(0).lines(&asker, everything(r#"{app=~".+"}"#, 500)).await.unwrap();
     assert_eq!((texts(&answer).len(), &answer.warnings[..]), (60, &[][..]));
     assert!(!answer.explain.iter().any(|line| line.starts_with("`n1`")), "{:#?}", answer.explain);
+}
+
+async fn follow(house: &House, n: usize, query: &str) -> Following {
+    let Expr::Log(log) = Querier::parse(query).unwrap() else { panic!("{query} asks for lines") };
+    let options = Options { detected_level: false, now: NOW };
+    house.querier(n).follow(&"fake".into(), &log, options, 9).await.unwrap().unwrap()
+}
+
+/// The next lines that a tail hears, so many.
+async fn hear(following: &mut Following, count: usize) -> Vec<Vec<u8>> {
+    let mut heard = Vec::new();
+    while heard.len() < count {
+        match following.next().await.unwrap() {
+            Heard::Push(_) => panic!("a member hears lines"),
+            Heard::Lines(lines, missed) => {
+                assert_eq!(missed, []);
+                heard.extend(lines.into_iter().map(|line| line.line));
+            }
+        }
+    }
+    heard.sort();
+    heard
+}
+
+#[tokio::test]
+async fn a_tail_hears_each_line_once_wherever_it_arrives() {
+    let mut house = House::of_three(3).await;
+    let mut tails = Vec::new();
+    for n in 0..3 {
+        tails.push(follow(&house, n, r#"{app=~".+"} |= "level""#).await);
+    }
+    let lines = |from: i64| -> Vec<Stored> {
+        (from..from + 40).map(|n| stored((n as usize % 4, n, (n % 4) as u8, false))).collect()
+    };
+    house.push(lines(0), None).await;
+    let expected = |from| {
+        let mut texts: Vec<Vec<u8>> = lines(from).into_iter().map(|line| line.2.into_bytes()).collect();
+        texts.retain(|text| text.windows(5).any(|part| part == b"level"));
+        texts.sort();
+        texts
+    };
+    for tail in &mut tails {
+        assert_eq!(hear(tail, expected(0).len()).await, expected(0));
+    }
+    // Nothing came twice: what is heard next is what comes next.
+    house.push(lines(40), None).await;
+    for tail in &mut tails {
+        assert_eq!(hear(tail, expected(40).len()).await, expected(40));
+    }
+}
+
+#[tokio::test]
+async fn a_tail_goes_on_at_the_next_owners_when_members_go() {
+    let mut house = House::of_three(3).await;
+    let mut tail = follow(&house, 0, r#"{app=~".+"}"#).await;
+    house.peers[2].close().await;
+    house.see(|peer| peer.live &= peer.id != id(2));
+    // The shares are dealt anew behind this task's back: until the other member listens, lines may pass it by.
+    let mut streams = BTreeSet::new();
+    for n in 0.. {
+        house
+            .push(
+                (0..4).map(|stream| (stream, START + n * SECOND, format!("{stream}"), Vec::new())).collect(),
+                None,
+            )
+            .await;
+        while let Ok(Some(Heard::Lines(lines, _))) = timeout(Duration::from_millis(20), tail.next()).await {
+            streams.extend(lines.into_iter().map(|line| line.line));
+        }
+        if streams.len() == 4 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_no_longer_follows_is_told_nothing_anywhere() {
+    let house = House::of_three(3).await;
+    let tails =
+        || -> Vec<usize> { house.beds.iter().map(|bed| bed.node.ingester.followers().count()).collect() };
+    let tail = follow(&house, 0, r#"{app=~".+"}"#).await;
+    assert_eq!(tails(), [1, 1, 1]);
+    drop(tail);
+    while tails() != [0, 0, 0] {
+        tokio::task::yield_now().await;
+    }
 }

@@ -8,18 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_logql::ast::{LogExpr, Matcher as AstMatcher};
+use grapevine_logql::ast::LogExpr;
 use grapevine_logql::pipeline::{Options, Pipeline, Wanted};
 use grapevine_storage::entry::EntryRef;
-use grapevine_storage::stream::StreamId;
+use grapevine_storage::stream::{Labels, StreamId};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::answer::{LineLabels, LogLine};
 use super::error::QueryError;
 use super::lines::share;
 use super::select::compile;
-use super::{Querier, stage_error};
-use crate::ingester::followers::{Missed, Subscription, TooMany};
+use super::share::Share;
+use super::stage_error;
+use crate::ingester::followers::Missed;
 use crate::push::batch::PushBatch;
 
 /// Lines that wait for their delay to pass; what comes beyond is told as missed.
@@ -66,7 +67,12 @@ impl Tailer {
 
     /// Takes a push in that came at `now`.
     pub fn take(&mut self, batch: &PushBatch, now: Duration) {
-        for stream in batch.streams() {
+        self.take_share(batch, &Share::all(), now);
+    }
+
+    /// Takes in what a push brings of a share.
+    pub fn take_share(&mut self, batch: &PushBatch, share: &Share, now: Duration) {
+        for stream in batch.streams().iter().filter(|stream| share.holds(stream.id())) {
             let labels = stream.labels();
             let wanted = |m: &grapevine_storage::index::Matcher| m.matches(labels.get(&m.name).unwrap_or(""));
             if self.matchers.iter().all(wanted) {
@@ -88,16 +94,21 @@ impl Tailer {
             let Some(outcome) = stages.process(entry.timestamp, entry.line, entry.metadata) else { return };
             let labels = share(&mut known, outcome.labels);
             let line = LogLine { timestamp: entry.timestamp, line: outcome.line.to_vec(), labels };
-            if self.past.remove(&seen(&line)) {
-                return;
-            }
-            if self.waiting.len() < WAITING_MAX {
-                self.waiting.push((now + self.delay, line));
-            } else {
+            if !wait(&mut self.past, &mut self.waiting, line, now + self.delay) {
                 let missed = Missed { labels: stream.labels().clone(), timestamp: entry.timestamp };
                 self.missed.push(missed);
             }
         });
+    }
+
+    /// Takes in lines that another node has put through the stages, and that came at `now`.
+    pub fn take_lines(&mut self, lines: Vec<LogLine>, now: Duration) {
+        for line in lines {
+            let (timestamp, labels) = (line.timestamp, line.labels.clone());
+            if !wait(&mut self.past, &mut self.waiting, line, now + self.delay) {
+                self.missed.push(Missed { labels: Labels::new(labels.stream.clone()), timestamp });
+            }
+        }
     }
 
     /// When the next line is due.
@@ -121,20 +132,21 @@ impl Tailer {
     }
 }
 
-impl Querier {
-    /// Follows what a selector chooses, from now on.
-    ///
-    /// # Errors
-    /// A matcher that does not compile; or, inside, that the tenant follows too much already.
-    pub fn follow(
-        &self,
-        tenant: &Arc<str>,
-        selector: &[AstMatcher],
-        most: usize,
-    ) -> Result<Result<Subscription, TooMany>, QueryError> {
-        let matchers = compile(selector)?;
-        Ok(self.ingester.followers().subscribe(tenant, matchers, most))
+/// Lets a line wait until it is due, unless it has been told; `false` where there is no room.
+fn wait(
+    past: &mut BTreeSet<Seen>,
+    waiting: &mut Vec<(Duration, LogLine)>,
+    line: LogLine,
+    due: Duration,
+) -> bool {
+    if past.remove(&seen(&line)) {
+        return true;
     }
+    let fits = waiting.len() < WAITING_MAX;
+    if fits {
+        waiting.push((due, line));
+    }
+    fits
 }
 
 #[cfg(test)]

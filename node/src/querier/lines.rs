@@ -249,6 +249,46 @@ struct FoundLine {
     labels: u32,
 }
 
+/// Lines in items of about [`ITEM_BYTES`].
+pub(super) fn in_items(found: Vec<(StreamId, LogLine)>) -> impl Iterator<Item = FoundLines> + Send {
+    let mut found = found.into_iter().peekable();
+    std::iter::from_fn(move || {
+        found.peek()?;
+        let mut item = FoundLines::default();
+        let mut known: BTreeMap<Arc<LineLabels>, u32> = BTreeMap::new();
+        let mut bytes = 0;
+        while bytes < ITEM_BYTES {
+            let Some((stream, line)) = found.next() else { break };
+            bytes += size_of::<FoundLine>() + line.line.len();
+            let labels = *known.entry(line.labels).or_insert_with_key(|labels| {
+                let all = [&labels.stream, &labels.metadata, &labels.parsed];
+                bytes += all.iter().map(|pairs| pairs_weight(pairs)).sum::<usize>();
+                item.labels.push((**labels).clone());
+                item.labels.len() as u32 - 1
+            });
+            let LogLine { timestamp, line, .. } = line;
+            item.lines.push(FoundLine { stream: stream.0, timestamp, line, labels });
+        }
+        Some(item)
+    })
+}
+
+impl FoundLines {
+    /// The lines.
+    ///
+    /// # Errors
+    /// One has labels that were not sent.
+    pub(super) fn into_lines(self) -> Result<Vec<(StreamId, LogLine)>, String> {
+        let shared: Vec<Arc<LineLabels>> = self.labels.into_iter().map(Arc::new).collect();
+        let line = |FoundLine { stream, timestamp, line, labels }| {
+            let missing = || format!("a line has label set `{labels}`, which was not sent");
+            let labels = shared.get(labels as usize).cloned().ok_or_else(missing)?;
+            Ok((StreamId(stream), LogLine { timestamp, line, labels }))
+        };
+        self.lines.into_iter().map(line).collect()
+    }
+}
+
 impl LinesWanted {
     /// The question.
     ///
@@ -323,35 +363,17 @@ impl Question for LineQuestion {
     }
 
     fn items(found: Self::Found) -> impl Iterator<Item = FoundLines> + Send {
-        let mut found = found.into_iter().peekable();
-        std::iter::from_fn(move || {
-            found.peek()?;
-            let mut item = FoundLines::default();
-            let mut known: BTreeMap<Arc<LineLabels>, u32> = BTreeMap::new();
-            let mut bytes = 0;
-            while bytes < ITEM_BYTES {
-                let Some((stream, line)) = found.next() else { break };
-                bytes += size_of::<FoundLine>() + line.line.len();
-                let labels = *known.entry(line.labels).or_insert_with_key(|labels| {
-                    let all = [&labels.stream, &labels.metadata, &labels.parsed];
-                    bytes += all.iter().map(|pairs| pairs_weight(pairs)).sum::<usize>();
-                    item.labels.push((**labels).clone());
-                    item.labels.len() as u32 - 1
-                });
-                let LogLine { timestamp, line, .. } = line;
-                item.lines.push(FoundLine { stream: stream.0, timestamp, line, labels });
-            }
-            Some(item)
-        })
+        in_items(found)
     }
 
     fn take(&self, item: FoundLines, into: &mut Self::Found) -> Result<Taken, QueryError> {
-        let shared: Vec<Arc<LineLabels>> = item.labels.into_iter().map(Arc::new).collect();
+        let lines = match item.into_lines() {
+            Ok(lines) => lines,
+            Err(why) => return Ok(Taken::Unfit(why)),
+        };
         let bound = *self.bound();
-        for FoundLine { stream, timestamp, line, labels } in item.lines {
-            let Some(labels) = shared.get(labels as usize).cloned() else {
-                return Ok(Taken::Unfit(format!("a line has label set `{labels}`, which was not sent")));
-            };
+        for (stream, line) in lines {
+            let timestamp = line.timestamp;
             // They come in the order of the answer.
             if bound.is_some_and(|b| if self.span.forward { timestamp > b } else { timestamp < b }) {
                 return Ok(Taken::Enough);
@@ -359,7 +381,7 @@ impl Question for LineQuestion {
             if into.len() >= self.limit || !self.span.contains(timestamp) {
                 return Ok(Taken::Unfit("a reader sent lines that nobody asked for".into()));
             }
-            into.push((StreamId(stream), LogLine { timestamp, line, labels }));
+            into.push((stream, line));
         }
         Ok(Taken::More)
     }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod catalogue;
+pub mod count;
 pub mod drive;
 pub mod error;
 pub mod explain;
@@ -23,6 +24,7 @@ pub mod serve;
 pub mod share;
 pub mod sought;
 pub mod spread;
+pub mod tails;
 pub mod units;
 pub mod volume;
 pub mod wire;

@@ -14,8 +14,9 @@ use futures_util::stream::FuturesUnordered;
 use grapevine_gossip::endpoint::Peers;
 use grapevine_gossip::membership::View;
 use grapevine_gossip::ring::NodeId;
+use grapevine_gossip::rpc::{CallError, RefusalCode};
 use grapevine_storage::index::TimeRange;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::error::QueryError;
@@ -39,6 +40,8 @@ pub trait Neighbours: Send + Sync + std::fmt::Debug {
     fn me(&self) -> NodeId;
     /// The members as this node sees them now.
     fn view(&self) -> Arc<View>;
+    /// The members from now on.
+    fn changes(&self) -> watch::Receiver<Arc<View>>;
     /// How many owners a range has.
     fn replication_factor(&self) -> usize;
     /// How members are called.
@@ -52,6 +55,10 @@ impl Neighbours for Cluster {
 
     fn view(&self) -> Arc<View> {
         Cluster::view(self)
+    }
+
+    fn changes(&self) -> watch::Receiver<Arc<View>> {
+        self.watch()
     }
 
     fn replication_factor(&self) -> usize {
@@ -93,6 +100,18 @@ enum Fault {
 impl From<QueryError> for Fault {
     fn from(error: QueryError) -> Self {
         if error.is_of_one_node() { Fault::Reader(error.to_string()) } else { Fault::Query(error) }
+    }
+}
+
+impl From<CallError> for Fault {
+    /// The deadline is the asker's: once it has passed, nobody else can answer either.
+    fn from(error: CallError) -> Self {
+        let passed = match &error {
+            CallError::DeadlinePassed { .. } => true,
+            CallError::Refused { refusal, .. } => refusal.code == RefusalCode::DeadlinePassed,
+            _ => false,
+        };
+        if passed { Fault::Query(QueryError::TimedOut) } else { Fault::Reader(error.to_string()) }
     }
 }
 
@@ -226,12 +245,12 @@ impl Reader {
         let reader = |error: &dyn ToString| Fault::Reader(error.to_string());
         let body = encode(&Message::new(piece, question.wire())).map_err(|error| reader(&error))?;
         let call = self.peers.stream(address, Q::METHOD, body, self.deadline).await;
-        let mut call = call.map_err(|error| reader(&error))?;
+        let mut call = call.map_err(Fault::from)?;
         let mut found = question.nothing(&piece.asker);
         let mut notes = None;
         let mut place = None;
         let mut items = 0;
-        while let Some(bytes) = call.next().await.map_err(|error| reader(&error))? {
+        while let Some(bytes) = call.next().await.map_err(Fault::from)? {
             match open::<Q>(&bytes)? {
                 Frame::Notes(sent) => notes = Some(Notes::from(sent)),
                 Frame::Failed { status, text } => return Err(QueryError::Elsewhere { status, text }.into()),

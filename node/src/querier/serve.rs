@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::Querier;
 use super::catalogue::{NamesQuestion, SeriesQuestion};
+use super::count::CountQuestion;
 use super::lines::LinesWanted;
 use super::notes::Notes;
 use super::numbers::LeafWanted;
 use super::patterns::PatternQuestion;
 use super::question::{Piece, Question};
 use super::sought::{Sought, selector_of};
-use super::volume::CountQuestion;
 use super::wire::{Frame, Message};
 use crate::cluster::message::{decode, encode};
 use crate::cluster::methods;
@@ -27,11 +27,17 @@ pub struct Reads {
 
 impl Reads {
     /// The methods that it answers.
-    pub const METHODS: [Method; 3] = [methods::READ_LINES, methods::READ_LEAF, methods::CATALOGUE];
+    pub const METHODS: [Method; 4] =
+        [methods::READ_LINES, methods::READ_LEAF, methods::CATALOGUE, methods::TAIL];
 
     /// Answers from what this querier reads.
     pub fn new(querier: &Arc<Querier>) -> Self {
         Reads { querier: Arc::downgrade(querier) }
+    }
+
+    fn querier(&self) -> Result<Arc<Querier>, Refusal> {
+        let going = || Refusal::new(RefusalCode::Unavailable, "the node is shutting down");
+        self.querier.upgrade().ok_or_else(going)
     }
 
     async fn answer(&self, request: Request, reply: &mut Reply) -> Result<(), Refusal> {
@@ -51,6 +57,9 @@ impl Reads {
             let message: Message<Sought> = decode(&request.body)?;
             let piece = message.piece(timeout)?;
             return self.put_sought(message.question, piece, deadline, reply).await;
+        }
+        if request.method == methods::TAIL {
+            return self.querier()?.tell(decode(&request.body)?, reply).await;
         }
         let text = format!("method `{}` is not for reading", request.method);
         Err(Refusal::new(RefusalCode::UnknownMethod, text))
@@ -99,8 +108,7 @@ impl Reads {
         deadline: Instant,
         reply: &mut Reply,
     ) -> Result<(), Refusal> {
-        let going = || Refusal::new(RefusalCode::Unavailable, "the node is shutting down");
-        let querier = self.querier.upgrade().ok_or_else(going)?;
+        let querier = self.querier()?;
         let mut notes = Notes::default();
         let found = match querier.read_piece(&question, &piece, deadline, &mut notes).await {
             Ok(found) => found,

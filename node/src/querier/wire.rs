@@ -143,6 +143,7 @@ mod tests {
     use crate::querier::question::Piece;
     use crate::querier::share::Share;
     use crate::querier::sought::Sought;
+    use crate::querier::tails::{TailWanted, Told};
 
     fn piece() -> Piece {
         let tenants: Vec<Arc<str>> = vec!["a".into(), "b".into()];
@@ -189,6 +190,8 @@ mod tests {
             let _ = decode::<Message<LeafWanted>>(&bytes);
             let _ = decode::<Message<Sought>>(&bytes);
             let _ = decode::<Frame<FoundLines>>(&bytes);
+            let _ = decode::<TailWanted>(&bytes);
+            let _ = decode::<Told>(&bytes);
         }
     }
 }
