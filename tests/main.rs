@@ -26,6 +26,8 @@ mod damage;
 mod demo;
 /// Full disks and read-only ones.
 mod disk;
+/// Who gets in: TLS, passwords, tokens.
+mod doors;
 /// What real Loki answered, asked of a real node.
 mod exams;
 /// Merges, retention, deleting and rebuilding, against a real S3 server.

@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use crate::harness::client::forward;
+use crate::harness::http::Request;
 use crate::harness::node::Serve;
 use crate::harness::push::Form;
 use crate::harness::workload::{END, START, Workload};
@@ -47,4 +48,17 @@ fn a_configuration_that_cannot_be_used_is_named_with_the_way_out() {
     check(serve().with("--chunk-store=gs://logs"), "`chunk_store` = `gs://logs` is not a place for packs");
     check(serve().with("--config=/nowhere/grapevine.toml"), "cannot read `/nowhere/grapevine.toml`");
     check(serve().variable("GRAPEVINE_TENANCI", "single"), "did you mean `GRAPEVINE_TENANCY`?");
+}
+
+#[test]
+fn the_log_level_can_be_changed_while_a_node_runs() {
+    let dir = TempDir::new().unwrap();
+    let node = Serve::on(dir.path()).start();
+    let level = || String::from_utf8(node.get("/log_level").body).unwrap();
+    assert_eq!(level(), r#"{"message":"Current log level is info"}"#);
+    let set = |level: &str| node.send(Request::post(format!("/log_level?log_level={level}"), "")).unwrap();
+    assert_eq!(set("debug").status, 200);
+    assert_eq!(level(), r#"{"message":"Current log level is debug"}"#);
+    assert_eq!((set("loud").status, set("").status), (400, 400));
+    assert_eq!(level(), r#"{"message":"Current log level is debug"}"#);
 }

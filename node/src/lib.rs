@@ -2,6 +2,7 @@
 //!
 //! One binary, every node the same. `ARCHITECTURE.md` follows a line and a query through these modules.
 
+pub mod access;
 pub mod api;
 pub mod cli;
 pub mod cluster;
@@ -14,6 +15,7 @@ pub mod exec;
 pub mod housekeeping;
 pub mod ingester;
 pub mod limits;
+pub mod logging;
 pub mod metrics;
 pub mod node;
 pub mod push;

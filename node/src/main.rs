@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use grapevine::cli::exit::{self, Exit};
 use grapevine::cli::{
-    Cli, Command, cluster, config, demo, fsck, generate, index, labels, pack, push, query, ring, serve, tail,
-    workers,
+    Cli, Command, cluster, config, demo, fsck, generate, hash, index, labels, pack, push, query, ring, serve,
+    tail, workers,
 };
 
 /// Threads that blocking work may use: the lanes bound it far below.
@@ -62,6 +62,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Index(args) => index::run(args).await,
         Command::Fsck(args) => fsck::run(args).await,
         Command::Workers(args) => workers::run(args).await,
+        Command::Hash(args) => hash::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man => generate::man(),

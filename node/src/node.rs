@@ -7,6 +7,7 @@ use grapevine_storage::chunk_store::{BackoffPolicy, ChunkStore, S3Options, Store
 use grapevine_storage::index::{Index, IndexOptions};
 use grapevine_storage::pack::Level;
 
+use crate::access::Access;
 use crate::cluster::status::StatusHandler;
 use crate::cluster::{Cluster, methods};
 use crate::config::server::ChunkStore as StoreConfig;
@@ -61,6 +62,8 @@ pub struct Node {
     pub deletes: Arc<Deletes>,
     /// Answers queries.
     pub querier: Arc<Querier>,
+    /// Who may ask it over HTTP; everyone if there is none.
+    pub access: Option<Arc<Access>>,
     /// How full its disk is.
     pub disk: Arc<DiskGate>,
     /// Keeps house; run it beside the loops.
@@ -160,7 +163,13 @@ impl Node {
             workers: workers.clone(),
         };
         let housekeeper = Arc::new(Housekeeper::new(parts));
+        let users = config.http.users.clone();
+        let access = match users.as_os_str().is_empty() {
+            true => None,
+            false => Some(Arc::new(env.exec.run(Lane::Disk, move || Access::open(&users)).await?)),
+        };
         let node = Node {
+            access,
             housekeeper,
             env,
             config,

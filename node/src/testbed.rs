@@ -96,12 +96,24 @@ impl Testbed {
 
     /// One request and its answer's status and body.
     pub(crate) async fn call(&self, method: &str, uri: &str, body: Option<Value>) -> (StatusCode, String) {
+        self.call_with(method, uri, &[], body).await
+    }
+
+    /// One request with headers, and its answer's status and body.
+    pub(crate) async fn call_with(
+        &self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(uri).header("Content-Type", "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let response = router(self.node.clone()).oneshot(request.body(body).unwrap()).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(body.to_vec()).unwrap())
+        (status, String::from_utf8_lossy(&body).into_owned())
     }
 
     /// One header of the answer to a `GET`.

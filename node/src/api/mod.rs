@@ -1,5 +1,6 @@
 //! Loki's HTTP API.
 
+pub mod auth;
 pub mod body;
 pub mod cursor;
 pub mod delete;
@@ -21,5 +22,6 @@ pub mod starting;
 pub mod strict;
 pub mod tail;
 pub mod time;
+pub mod tls;
 pub mod volume;
 pub mod workers;

@@ -8,11 +8,16 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::error::ApiError;
+use super::params::Params;
 use super::server::Tenants;
+use crate::logging;
 use crate::node::Node;
 
 /// The version of Loki whose API this is; clients decide by it what they may ask.
 pub const LOKI_VERSION: &str = "3.8.0";
+
+/// Levels that a client may set.
+const LOG_LEVELS: [&str; 5] = ["debug", "info", "warn", "error", "trace"];
 
 /// `GET /ready`: a node that serves has replayed its log; in a cluster it also needs a place in the ring.
 pub async fn ready(State(node): State<Arc<Node>>) -> Result<&'static str, ApiError> {
@@ -27,10 +32,27 @@ pub async fn services() -> &'static str {
     "distributor => Running\ningester => Running\nquerier => Running\nserver => Running\n"
 }
 
-/// `GET /log_level`: what the configuration says; it is set there.
+/// `GET /log_level`: what is in effect.
 pub async fn log_level(State(node): State<Arc<Node>>) -> Response {
-    let body = json!({"message": format!("Current log level is {}", node.config.log.level)});
+    let level = logging::level().unwrap_or_else(|| node.config.log.level.clone());
+    let body = json!({"message": format!("Current log level is {level}")});
     ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// `POST /log_level`: changes it until the node stops, by `log_level`, in Loki's words.
+pub async fn set_log_level(params: Params) -> Response {
+    let level = params.get("log_level").unwrap_or_default();
+    let (status, body) = match LOG_LEVELS.contains(&level) && logging::set_level(level) {
+        true => {
+            tracing::info!(level, "the log level was changed");
+            (StatusCode::OK, json!({"status": "success", "message": format!("Log level set to {level}")}))
+        }
+        false => {
+            let text = format!("unrecognized log level \"{level}\"");
+            (StatusCode::BAD_REQUEST, json!({"status": "failed", "message": text}))
+        }
+    };
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
 /// `GET /loki/api/v1/cache/generation_numbers`: nothing is cached that would have to be told apart.

@@ -9,14 +9,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
+use axum::serve::Listener;
 use tokio::time::Instant;
 
 use super::body::read_body;
 use super::error::ApiError;
 use super::params::Params;
 use super::{
-    delete, detected, ingest, legacy, ops, patterns, published, query, ring, rules, tail, volume, workers,
+    auth, delete, detected, ingest, legacy, ops, patterns, published, query, ring, rules, tail, volume,
+    workers,
 };
 use crate::metrics;
 use crate::node::Node;
@@ -25,8 +26,17 @@ use crate::tenant::tenants;
 /// Bytes of a form that a query may come in.
 const FORM_BYTES_MAX: usize = 1 << 20;
 
-/// All routes of a node.
+/// All routes of a node, behind the door where users log in if there is one.
 pub fn router(node: Arc<Node>) -> Router {
+    let routes = routes();
+    let routes = match node.access.clone() {
+        Some(access) => routes.layer(from_fn_with_state((node.clone(), access), auth::guard)),
+        None => routes,
+    };
+    routes.layer(from_fn_with_state(node.clone(), measure)).with_state(node)
+}
+
+fn routes() -> Router<Arc<Node>> {
     Router::new()
         .route("/loki/api/v1/push", post(ingest::push))
         .route("/api/prom/push", post(ingest::push_prom))
@@ -73,12 +83,10 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/workers", get(workers::list))
         .route("/workers/{name}/{order}", post(workers::order))
         .route("/services", get(ops::services))
-        .route("/log_level", get(ops::log_level))
+        .route("/log_level", get(ops::log_level).post(ops::set_log_level))
         .merge(rule_routes("/loki/api/v1/rules"))
         .merge(rule_routes("/api/prom/rules"))
         .fallback(ops::not_found)
-        .layer(from_fn_with_state(node.clone(), measure))
-        .with_state(node)
 }
 
 fn rule_routes(root: &str) -> Router<Arc<Node>> {
@@ -92,9 +100,9 @@ fn rule_routes(root: &str) -> Router<Arc<Node>> {
 ///
 /// # Errors
 /// Those of the listener.
-pub async fn serve(
+pub async fn serve<L: Listener<Addr = std::net::SocketAddr>>(
     routes: Router,
-    listener: TcpListener,
+    listener: L,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     axum::serve(listener, routes).with_graceful_shutdown(stop).await

@@ -1,6 +1,10 @@
 //! HTTP to a node, with errors that say what to do.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -8,11 +12,25 @@ use super::ClientArgs;
 use super::exit::{Exit, ExitError};
 
 /// Talks to one node as one tenant.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: String,
     org_id: Option<String>,
+    /// The value of `Authorization`.
+    login: Option<String>,
+    /// The authorities that the node's certificate may come from; the public ones if none.
+    authorities: Option<PathBuf>,
+}
+
+/// Without the login.
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("base", &self.base)
+            .field("org_id", &self.org_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -26,8 +44,26 @@ impl Client {
             return Err(ExitError { exit: Exit::Usage, message }.into());
         }
         crate::tls::install_crypto();
-        let http = reqwest::Client::builder().build().context("set up the HTTP client")?;
-        Ok(Client { http, base, org_id: args.org_id.clone() })
+        let mut builder = reqwest::Client::builder();
+        if let Some(path) = &args.ca_cert {
+            let wrong = || format!("read --ca-cert `{}`", path.display());
+            let pem = std::fs::read(path).with_context(wrong)?;
+            let bundle = reqwest::Certificate::from_pem_bundle(&pem).with_context(wrong)?;
+            builder = builder.tls_certs_only(bundle);
+        }
+        let http = builder.build().context("set up the HTTP client")?;
+        let (login, authorities) = (login(args)?, args.ca_cert.clone());
+        Ok(Client { http, base, org_id: args.org_id.clone(), login, authorities })
+    }
+
+    /// The value of `Authorization`, if the user logs in.
+    pub fn login(&self) -> Option<&str> {
+        self.login.as_deref()
+    }
+
+    /// A file of the authorities that the node's certificate may come from.
+    pub fn authorities(&self) -> Option<&Path> {
+        self.authorities.as_deref()
     }
 
     /// The address, without a slash at its end.
@@ -63,7 +99,10 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(login) = &self.login {
+            request = request.header(reqwest::header::AUTHORIZATION, login);
+        }
         match &self.org_id {
             Some(tenant) => request.header("X-Scope-OrgID", tenant),
             None => request,
@@ -93,4 +132,21 @@ impl Client {
         );
         ExitError { exit: Exit::Unreachable, message }.into()
     }
+}
+
+/// The value of `Authorization` that the arguments ask for.
+fn login(args: &ClientArgs) -> Result<Option<String>> {
+    if let Some(name) = &args.username {
+        let password = args.password.as_deref().unwrap_or_default();
+        return Ok(Some(format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))));
+    }
+    let token = match (&args.bearer_token, &args.bearer_token_file) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Some(path)) => {
+            let wrong = || format!("read --bearer-token-file `{}`", path.display());
+            Some(std::fs::read_to_string(path).with_context(wrong)?)
+        }
+        (None, None) => None,
+    };
+    Ok(token.map(|token| format!("Bearer {}", token.trim())))
 }

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod exit;
 pub mod fsck;
 pub mod generate;
+pub mod hash;
 pub mod index;
 pub mod labels;
 pub mod notify;
@@ -63,6 +64,8 @@ pub enum Command {
     Fsck(fsck::FsckArgs),
     /// Show what a node does in the background; pause it, resume it, run it now.
     Workers(workers::WorkersArgs),
+    /// Hash a password, or make a token, for the file of users.
+    Hash(hash::HashArgs),
     /// Show the configuration in effect, or the reference of all keys.
     Config(config::ConfigCommandArgs),
     /// Print completions for a shell.
@@ -72,7 +75,7 @@ pub enum Command {
 }
 
 /// How a client command reaches a node.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Default, Args)]
 pub struct ClientArgs {
     /// The node's address.
     #[arg(long, env = "GRAPEVINE_ADDR", value_name = "URL", default_value = "http://127.0.0.1:3100")]
@@ -80,6 +83,37 @@ pub struct ClientArgs {
     /// The tenant, sent as X-Scope-OrgID.
     #[arg(long, env = "GRAPEVINE_ORG_ID", value_name = "TENANT")]
     pub org_id: Option<String>,
+    /// Who to log in as.
+    #[arg(long, env = "GRAPEVINE_USERNAME", value_name = "NAME")]
+    pub username: Option<String>,
+    /// The password that goes with --username; better put into the variable.
+    #[arg(long, env = "GRAPEVINE_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// A token to log in with; better put into the variable.
+    #[arg(
+        long,
+        env = "GRAPEVINE_BEARER_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        conflicts_with = "username"
+    )]
+    pub bearer_token: Option<String>,
+    /// A file that holds the token to log in with.
+    #[arg(long, env = "GRAPEVINE_BEARER_TOKEN_FILE", value_name = "FILE", conflicts_with_all = ["bearer_token", "username"])]
+    pub bearer_token_file: Option<PathBuf>,
+    /// A PEM file of the authorities that the node's certificate may come from, instead of the public ones.
+    #[arg(long, env = "GRAPEVINE_CA_CERT", value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+}
+
+/// Without what to log in with.
+impl std::fmt::Debug for ClientArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientArgs")
+            .field("addr", &self.addr)
+            .field("org_id", &self.org_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// From when to when.

@@ -2,21 +2,23 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
 
 use super::cluster::MemberArgs;
 use super::exit::{Exit, ExitError};
 use super::notify;
+use crate::access::watch::on_change;
 use crate::api::server;
 use crate::api::starting::Door;
-use crate::config::server::{Log, LogFormat};
+use crate::api::tls::{Certificate, TlsListener};
 use crate::config::{Config, FILE_BYTES_MAX, variable_of};
 use crate::env::Env;
+use crate::logging;
 use crate::node::{Node, open_store};
 
 /// How long heads may take to be packed when the node stops; what is not is in the log.
@@ -123,7 +125,7 @@ fn read(path: &std::path::Path) -> Result<String> {
 /// Runs a node until SIGINT or SIGTERM.
 pub async fn run(args: ServeArgs) -> Result<Exit> {
     let config = args.config.load_with(args.member.flags())?;
-    start_logging(&config.log)?;
+    logging::start(&config.log)?;
     let (ready, _) = oneshot::channel();
     serve(config, wait_for_stop(), ready).await?;
     Ok(Exit::Done)
@@ -140,6 +142,9 @@ pub async fn serve(
 ) -> Result<()> {
     crate::tls::install_crypto();
     let address: SocketAddr = config.server.http_listen.parse().context("read http_listen")?;
+    let usage = |message| ExitError { exit: Exit::Usage, message };
+    config.http.check_exposure(address).map_err(usage)?;
+    let certificate = certificate(&config)?;
     std::fs::create_dir_all(&config.server.data_dir)
         .with_context(|| format!("make the data directory `{}`", config.server.data_dir.display()))?;
     let _lock = lock(&config.server.data_dir)?;
@@ -155,8 +160,15 @@ pub async fn serve(
     };
     let door = Door::default();
     // Before the log is replayed: who asks meanwhile is told so.
-    let serving = tokio::spawn(server::serve(door.clone().routes(), listener, stopped));
+    let routes = door.clone().routes();
+    let serving = match certificate.clone() {
+        None => tokio::spawn(server::serve(routes, listener, stopped)),
+        Some(certificate) => {
+            tokio::spawn(server::serve(routes, TlsListener::new(listener, certificate), stopped))
+        }
+    };
     let (node, loops) = Node::open(env, config, store).await?;
+    let watching = watch(&node, certificate);
     let working = tokio::spawn(loops.run());
     node.housekeeper.prepare().await;
     let keeping = tokio::spawn({
@@ -181,7 +193,30 @@ pub async fn serve(
     }
     working.abort();
     keeping.abort();
+    watching.into_iter().for_each(|task| task.abort());
     Ok(())
+}
+
+/// What the API shows of itself over TLS, if it is to speak that.
+fn certificate(config: &Config) -> Result<Option<Arc<Certificate>>> {
+    let http = &config.http;
+    let open = || Certificate::open(&http.tls_cert, &http.tls_key).map(Arc::new);
+    http.has_tls().then(open).transpose()
+}
+
+/// Reads the files of who may come in again when they change.
+fn watch(node: &Arc<Node>, certificate: Option<Arc<Certificate>>) -> Vec<tokio::task::JoinHandle<()>> {
+    let exec = &node.env.exec;
+    let mut tasks = Vec::new();
+    if let Some(certificate) = certificate {
+        let files = certificate.files();
+        tasks.push(tokio::spawn(on_change(exec.clone(), files, "certificate", move || certificate.reload())));
+    }
+    if let Some(access) = node.access.clone() {
+        let files = vec![access.path().to_owned()];
+        tasks.push(tokio::spawn(on_change(exec.clone(), files, "users", move || access.reload())));
+    }
+    tasks
 }
 
 /// One process a data directory: the lock goes with the process, however it ends.
@@ -213,18 +248,4 @@ pub async fn wait_for_stop() {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-}
-
-/// Sends the node's own log to standard error.
-///
-/// # Errors
-/// A level that is none.
-pub fn start_logging(log: &Log) -> Result<()> {
-    let filter = EnvFilter::try_new(&log.level).with_context(|| format!("read log.level `{}`", log.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
 }

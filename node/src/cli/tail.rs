@@ -1,12 +1,17 @@
 //! `grapevine tail`: lines as they arrive, over Loki's WebSocket.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use futures_util::StreamExt;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
+use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
 use super::client::Client;
 use super::exit::{Exit, ExitError};
@@ -49,8 +54,9 @@ struct Stream {
 pub async fn run(args: TailArgs) -> Result<Exit> {
     let client = Client::new(&args.client)?;
     let request = request(&client, &args)?;
-    let (mut socket, _) =
-        tokio_tungstenite::connect_async(request).await.map_err(|error| refused(client.base(), error))?;
+    let connector = connector(&client)?;
+    let connected = connect_async_tls_with_config(request, None, false, connector).await;
+    let (mut socket, _) = connected.map_err(|error| refused(client.base(), error))?;
     let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let printer = Printer::new(args.output, colour);
     while let Some(message) = socket.next().await {
@@ -79,7 +85,23 @@ fn request(client: &Client, args: &TailArgs) -> Result<tungstenite::handshake::c
         let value = tenant.parse().context("--org-id cannot be a header")?;
         request.headers_mut().insert("X-Scope-OrgID", value);
     }
+    if let Some(login) = client.login() {
+        let value = login.parse().context("the login cannot be a header")?;
+        request.headers_mut().insert("Authorization", value);
+    }
     Ok(request)
+}
+
+/// Which certificates are believed; none leaves it to the public authorities.
+fn connector(client: &Client) -> Result<Option<Connector>> {
+    let Some(path) = client.authorities() else { return Ok(None) };
+    let wrong = || format!("read --ca-cert `{}`", path.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).with_context(wrong)? {
+        roots.add(certificate.with_context(wrong)?).with_context(wrong)?;
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(Some(Connector::Rustls(Arc::new(config))))
 }
 
 fn refused(base: &str, error: tungstenite::Error) -> ExitError {

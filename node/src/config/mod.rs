@@ -5,6 +5,7 @@
 //! The rest of the node receives [`Config`], in which nothing is optional any more.
 
 pub mod cluster;
+pub mod http;
 pub(crate) mod keys;
 pub mod reference;
 pub mod server;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use self::cluster::{Cluster, ClusterWritten};
+use self::http::{Http, HttpWritten};
 use self::keys::Table as KeyTable;
 use self::server::{
     ChunkStore, Disk, DiskWritten, Head, HeadWritten, Housekeeping, HousekeepingWritten, Log, LogWritten, S3,
@@ -31,8 +33,18 @@ const VARIABLE: &str = "GRAPEVINE_";
 
 /// Variables that are not keys: the place of the file itself, what client commands read, and where the project's
 /// own tests find their tools.
-const OTHER_VARIABLES: [&str; 5] =
-    ["GRAPEVINE_CONFIG", "GRAPEVINE_ADDR", "GRAPEVINE_ORG_ID", "GRAPEVINE_TOOLS", "GRAPEVINE_TEST_S3"];
+const OTHER_VARIABLES: [&str; 10] = [
+    "GRAPEVINE_CONFIG",
+    "GRAPEVINE_ADDR",
+    "GRAPEVINE_ORG_ID",
+    "GRAPEVINE_TOOLS",
+    "GRAPEVINE_TEST_S3",
+    "GRAPEVINE_USERNAME",
+    "GRAPEVINE_PASSWORD",
+    "GRAPEVINE_BEARER_TOKEN",
+    "GRAPEVINE_BEARER_TOKEN_FILE",
+    "GRAPEVINE_CA_CERT",
+];
 
 /// Keys whose text is never read as TOML.
 const SECRETS: [&str; 4] = ["cluster.join", "s3.access_key_id", "s3.secret_access_key", "s3.session_token"];
@@ -51,6 +63,8 @@ pub struct Config {
     pub server: Server,
     /// The cluster.
     pub cluster: Cluster,
+    /// Who reaches the HTTP API.
+    pub http: Http,
     /// Access to S3.
     pub s3: S3,
     /// The write-ahead log.
@@ -83,6 +97,7 @@ struct Written {
     #[serde(flatten)]
     server: ServerWritten,
     cluster: ClusterWritten,
+    http: HttpWritten,
     s3: S3Written,
     wal: WalWritten,
     head: HeadWritten,
@@ -135,6 +150,7 @@ pub fn tables() -> Vec<KeyTable> {
     vec![
         Server::table(),
         Cluster::table(),
+        Http::table(),
         S3::table(),
         Wal::table(),
         Head::table(),
@@ -196,6 +212,7 @@ impl Config {
         let config = Config {
             server,
             cluster: written.cluster.over(&Cluster::default()),
+            http: written.http.over(&Http::default()),
             s3: written.s3.over(&S3::default()),
             wal: written.wal.over(&Wal::default()),
             head: written.head.over(&Head::default()),
@@ -222,6 +239,7 @@ impl Config {
                 "`http_listen` = `{listen}` is not an address and port such as `127.0.0.1:3100`"
             ));
         }
+        self.http.validate().map_err(ConfigError::Value)?;
         let disk = &self.disk;
         let ladder = [disk.retention_percent, disk.refuse_percent, disk.read_only_percent, 100];
         if !ladder.is_sorted() {

@@ -14,7 +14,7 @@ table! {
         /// directory a node, on a local disk: the index cannot live on a network file system.
         data_dir: PathBuf = PathBuf::from("./data"),
         /// Address and port of Loki's HTTP API. The default reaches this machine only; write
-        /// `0.0.0.0:3100` to serve others, behind a proxy that knows who they are.
+        /// `0.0.0.0:3100` to serve others, who must then log in (see `[http]`).
         http_listen: String = "127.0.0.1:3100".to_owned(),
         /// Where packs go: `file:///DIR` or `s3://BUCKET/PREFIX`. Empty is a directory `packs` in `data_dir`,
         /// which only suits a node that stands alone.

@@ -27,7 +27,7 @@ use self::show::{Questions, megabytes};
 use super::ClientArgs;
 use super::client::Client;
 use super::exit::Exit;
-use super::serve::{serve, start_logging, wait_for_stop};
+use super::serve::{serve, wait_for_stop};
 use crate::config::Config;
 use crate::env::{SystemClock, WallClock};
 
@@ -58,7 +58,7 @@ pub struct DemoArgs {
 /// Runs the demo until SIGINT or SIGTERM, or to the end of its queries.
 pub async fn run(args: DemoArgs) -> Result<Exit> {
     let config = config(&args)?;
-    start_logging(&config.log)?;
+    crate::logging::start(&config.log)?;
     let packs = config.server.data_dir.join("packs");
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, listening) = oneshot::channel();
@@ -94,7 +94,7 @@ fn config(args: &DemoArgs) -> Result<Config> {
 }
 
 async fn show_all(args: &DemoArgs, address: SocketAddr, packs: &Path) -> Result<()> {
-    let client = Client::new(&ClientArgs { addr: format!("http://{address}"), org_id: None })?;
+    let client = Client::new(&ClientArgs { addr: format!("http://{address}"), ..ClientArgs::default() })?;
     println!("A node of your own answers at http://{address}");
     if args.http_listen.is_none() && !place::is_usual(address) {
         println!("(Loki's usual port, 3100, is in use.)");
