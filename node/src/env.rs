@@ -36,7 +36,7 @@ impl WallClock for SystemClock {
 }
 
 /// The wall clock as TLS asks for it: by it certificates are judged.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CertificateTime(pub Arc<dyn WallClock>);
 
 impl TimeProvider for CertificateTime {

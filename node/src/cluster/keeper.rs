@@ -22,6 +22,21 @@ const CALL: Duration = Duration::from_secs(3);
 /// How long after all were asked in vain they are asked again. The endpoint has its own backoff to each.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How often a new certificate is shown. They are valid for a year from the clock's time as they are made: a machine
+/// that started with a wrong clock is let in this long after it was set right, at the latest.
+const RENEW_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Shows a new certificate now and then.
+pub(super) async fn renew(cluster: Weak<Cluster>) {
+    loop {
+        sleep(RENEW_EVERY).await;
+        let Some(cluster) = cluster.upgrade() else { return };
+        if let Err(error) = cluster.renew() {
+            tracing::warn!(error = format!("{error:#}"), "cannot renew this node's certificate");
+        }
+    }
+}
+
 /// Runs until the cluster is dropped.
 pub(super) async fn run(cluster: Weak<Cluster>, peers: Peers, settings: Settings) {
     if settings.profile.tokens.is_empty() && !settings.seeds.is_empty() {

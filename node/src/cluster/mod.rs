@@ -42,6 +42,7 @@ pub struct Cluster {
     replication_factor: usize,
     write_acks: usize,
     exec: Exec,
+    time: CertificateTime,
     peers: Peers,
     methods: Arc<Dispatch>,
     home: Arc<Mutex<Home>>,
@@ -75,13 +76,12 @@ impl Cluster {
     pub async fn open(env: &Env, config: &Config) -> Result<Option<Arc<Self>>> {
         let meant = config.cluster.meant()?;
         let Some(home) = open_home(env, &meant).await? else { return Ok(None) };
-        let time = Arc::new(CertificateTime(env.clock.clone()));
-        let now = time.current_time().context("the clock shows a time before 1970")?;
-        let identity = Identity::mint(home.key(), home.name(), now)?;
+        let time = CertificateTime(env.clock.clone());
+        let identity = identity(&home, &time)?;
         let methods = Arc::new(Dispatch::default());
         let listen = meant.listen;
         let socket = env.net.udp(listen).with_context(|| format!("listen for peers on `{listen}` (UDP)"))?;
-        let peers = Peers::open(socket, &identity, time, methods.clone())?;
+        let peers = Peers::open(socket, &identity, Arc::new(time.clone()), methods.clone())?;
         let local = peers.local_addr()?;
         let seeds = resolve(&*env.net, home.seeds(), local).await;
         let ip = advertised(&*env.net, &meant, &seeds)?;
@@ -108,6 +108,7 @@ impl Cluster {
             replication_factor: meant.replication_factor,
             write_acks: meant.write_acks,
             exec: env.exec.clone(),
+            time,
             peers,
             methods,
             home: Arc::new(Mutex::new(home)),
@@ -122,6 +123,7 @@ impl Cluster {
         let keeper =
             tokio::spawn(keeper::run(Arc::downgrade(self), self.peers.clone(), self.settings.clone()));
         lock(&self.running).keeper = Some(keeper.abort_handle());
+        self.run_beside(keeper::renew(Arc::downgrade(self)));
     }
 
     /// Runs something beside gossip, for as long as that runs.
@@ -216,6 +218,12 @@ impl Cluster {
         }
     }
 
+    /// Shows a certificate that is valid from now on; connections stay as they are.
+    fn renew(&self) -> Result<()> {
+        let identity = identity(&lock(&self.home), &self.time)?;
+        Ok(self.peers.renew(&identity)?)
+    }
+
     fn myself<'a>(&self, view: &'a View) -> Option<&'a Peer> {
         view.peer(self.me()).filter(|me| me.incarnation == self.settings.incarnation)
     }
@@ -226,6 +234,12 @@ impl Drop for Cluster {
         self.end();
         self.peers.hang_up();
     }
+}
+
+/// A certificate of its own for the member that lives here.
+fn identity(home: &Home, time: &CertificateTime) -> Result<Identity> {
+    let now = time.current_time().context("the clock shows a time before 1970")?;
+    Ok(Identity::mint(home.key(), home.name(), now)?)
 }
 
 async fn open_home(env: &Env, meant: &Meant) -> Result<Option<Home>, HomeError> {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use grapevine_gossip::identity::ClusterKey;
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{Cluster, advertised, home};
 use crate::config::Config;
-use crate::env::{Env, SystemNet};
+use crate::env::{Env, SystemClock, SystemNet, WallClock};
 
 /// A folder and what is set for the node in it.
 struct Place {
@@ -37,8 +38,12 @@ impl Place {
     }
 
     async fn open(&self) -> anyhow::Result<Option<Arc<Cluster>>> {
+        self.open_in(&Env::system(self.dir.path().to_owned())).await
+    }
+
+    async fn open_in(&self, env: &Env) -> anyhow::Result<Option<Arc<Cluster>>> {
         let config = Config::load("", [], self.flags.clone()).unwrap();
-        Cluster::open(&Env::system(self.dir.path().to_owned()), &config).await
+        Cluster::open(env, &config).await
     }
 
     async fn start(&self) -> Arc<Cluster> {
@@ -57,6 +62,16 @@ async fn sees(cluster: &Cluster, what: &str, condition: impl Fn(&View) -> bool) 
     let seen = timeout(Duration::from_secs(60), views.wait_for(|view| condition(view))).await;
     let view = seen.unwrap_or_else(|_| panic!("{} did not see {what}: {:?}", cluster.me(), cluster.view()));
     Arc::clone(&view.unwrap())
+}
+
+/// Waits until a node says that it waits, and why.
+async fn waits(cluster: &Cluster, why: &str) {
+    let told = async {
+        while !cluster.waiting().is_some_and(|text| text.contains(why)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), told).await.expect("it says why");
 }
 
 fn placed(view: &View, count: usize) -> bool {
@@ -109,13 +124,34 @@ async fn a_joiner_that_reaches_nobody_takes_no_tokens_and_says_why() {
     let other = stranger.start().await;
     let key = ClusterKey::from_bytes([9; 32]).expose();
     let joiner = Place::joining(&format!("{key}@{}", other.address())).start().await;
-    let told = async {
-        while !joiner.waiting().is_some_and(|text| text.contains("it belongs to another cluster")) {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(Duration::from_secs(60), told).await.expect("it says why");
+    waits(&joiner, "it belongs to another cluster").await;
     assert!(joiner.view().peers().is_empty());
+}
+
+/// A clock that is set by hand.
+#[derive(Debug)]
+struct SetClock(AtomicI64);
+
+impl WallClock for SetClock {
+    fn now(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_was_wrong_is_let_in_once_it_is_set_right() {
+    const IN_1971: i64 = 365 * 86_400_000_000_000;
+    let founder = Place::founder();
+    let first = founder.start().await;
+    let place = Place::joining(&founder.token(first.address()));
+    let clock = Arc::new(SetClock(AtomicI64::new(IN_1971)));
+    let env = Env { clock: clock.clone(), ..Env::system(place.dir.path().to_owned()) };
+    let late = place.open_in(&env).await.unwrap().unwrap();
+    late.start();
+    waits(&late, "a certificate is not valid now").await;
+    clock.0.store(SystemClock.now(), Ordering::SeqCst);
+    late.renew().unwrap();
+    sees(&late, "itself placed", |view| placed(view, 2)).await;
 }
 
 #[tokio::test]
