@@ -14,7 +14,7 @@ use super::error::QueryError;
 use super::notes::Notes;
 use super::question::{Piece, Question, Taken, pairs_weight, runs};
 use super::scatter::Scatter;
-use super::select::{STREAMS_MAX, compile, matches};
+use super::select::{STREAMS_MAX, compile_for, matches};
 use super::share::Share;
 use super::sought::{Bounds, Sought, selector_text};
 use super::{Asker, Querier, TENANT_LABEL, with_tenant};
@@ -113,11 +113,7 @@ impl Querier {
         T: Ord + Send + 'static,
         F: Fn(&Heads, &Index, &str, &[Matcher]) -> Result<BTreeSet<T>, IndexError> + Send + 'static,
     {
-        let several = tenants.len() > 1;
-        let (of_tenant, of_stream): (Vec<_>, Vec<_>) =
-            compile(selector)?.into_iter().partition(|m: &Matcher| several && m.name == TENANT_LABEL);
-        let asked = tenants.iter().filter(|tenant| of_tenant.iter().all(|m| m.matches(tenant)));
-        let asked: Vec<Arc<str>> = asked.cloned().collect();
+        let (asked, of_stream) = compile_for(tenants, selector)?;
         let (ingester, index) = (self.ingester.clone(), self.index.clone());
         let work = move || {
             let mut all = BTreeSet::new();

@@ -1,7 +1,5 @@
 //! Counts what a selector chooses, chunk by chunk, in heads and in the index.
 
-use std::sync::Arc;
-
 use grapevine_gossip::rpc::{Method, Refusal};
 use grapevine_logql::ast::Matcher as AstMatcher;
 use grapevine_storage::head::BlockExtent;
@@ -12,10 +10,10 @@ use super::catalogue::Catalogued;
 use super::error::QueryError;
 use super::notes::Notes;
 use super::question::{Piece, Question, Taken};
-use super::select::{STREAMS_MAX, compile, matches};
+use super::select::{STREAMS_MAX, compile_for, matches};
 use super::sought::{Bounds, Sought, invalid, selector_text};
 use super::volume::{Grouping, Tally, Totals, Volumes};
-use super::{Asker, Querier, TENANT_LABEL, with_tenant};
+use super::{Asker, Querier, with_tenant};
 use crate::cluster::methods;
 use crate::exec::Lane;
 use crate::ingester::heads::Heads;
@@ -76,10 +74,7 @@ impl<T: Tally> Question for CountQuestion<T> {
     async fn read(&self, querier: &Querier, piece: &Piece, _: &mut Notes) -> Result<T, QueryError> {
         let tenants = &piece.asker.tenants;
         let several = tenants.len() > 1;
-        let (of_tenant, of_stream): (Vec<_>, Vec<_>) =
-            compile(&self.selector)?.into_iter().partition(|m: &Matcher| several && m.name == TENANT_LABEL);
-        let asked = tenants.iter().filter(|tenant| of_tenant.iter().all(|m| m.matches(tenant)));
-        let asked: Vec<Arc<str>> = asked.cloned().collect();
+        let (asked, of_stream) = compile_for(tenants, &self.selector)?;
         let (ingester, index) = (querier.ingester.clone(), querier.index.clone());
         let (mut tally, range, share) = (self.tally.clone(), self.range, piece.share.clone());
         let work = move || {

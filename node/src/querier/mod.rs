@@ -48,7 +48,7 @@ use grapevine_logql::pipeline::{CompileError, Pipeline, Wanted};
 use grapevine_logql::plan::{MetricPlan, PlanOptions};
 use grapevine_logql::print::to_query;
 use grapevine_logql::range::Steps;
-use grapevine_storage::index::{Index, Matcher, TimeRange};
+use grapevine_storage::index::{Index, TimeRange};
 use grapevine_storage::stream::Labels;
 use tokio::time::{Instant, timeout};
 
@@ -62,7 +62,7 @@ use self::packs::Packs;
 use self::question::{Piece, Question};
 use self::scan::Span;
 use self::scatter::{Neighbours, Scatter};
-use self::select::{compile, incomplete_days, select};
+use self::select::{compile_for, incomplete_days, select};
 use self::work::{Work, works};
 use crate::deletes::Deletes;
 use crate::env::Env;
@@ -246,13 +246,9 @@ impl Querier {
         notes: &mut Notes,
     ) -> Result<Vec<Work>, QueryError> {
         let several = piece.asker.tenants.len() > 1;
-        let (of_tenant, of_stream): (Vec<_>, Vec<_>) =
-            compile(selector)?.into_iter().partition(|m: &Matcher| several && m.name == TENANT_LABEL);
+        let (asked, of_stream) = compile_for(&piece.asker.tenants, selector)?;
         let mut all = Vec::new();
-        for tenant in &piece.asker.tenants {
-            if !of_tenant.iter().all(|matcher| matcher.matches(tenant)) {
-                continue;
-            }
+        for tenant in &asked {
             let (ingester, index) = (self.ingester.clone(), self.index.clone());
             let (tenant, matchers, share) = (tenant.clone(), of_stream.clone(), piece.share.clone());
             let range = TimeRange { first: span.first, last: span.last };

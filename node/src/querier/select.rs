@@ -10,6 +10,7 @@ use grapevine_storage::index::{
 use grapevine_storage::pack::{BlockText, SealedBlock};
 use grapevine_storage::stream::{Labels, StreamId};
 
+use super::TENANT_LABEL;
 use super::error::QueryError;
 use super::share::Share;
 use crate::deletes::matcher::Deletion;
@@ -61,6 +62,22 @@ pub type Selection = BTreeMap<StreamId, StreamParts>;
 /// An expression that does not compile.
 pub fn compile(selector: &[AstMatcher]) -> Result<Vec<Matcher>, QueryError> {
     selector.iter().map(compile_one).collect()
+}
+
+/// The tenants that a selector chooses, and what it says of their streams: where several tenants are asked, a matcher
+/// of [`TENANT_LABEL`] is about them.
+///
+/// # Errors
+/// An expression that does not compile.
+pub fn compile_for(
+    tenants: &[Arc<str>],
+    selector: &[AstMatcher],
+) -> Result<(Vec<Arc<str>>, Vec<Matcher>), QueryError> {
+    let several = tenants.len() > 1;
+    let (of_tenant, of_stream): (Vec<_>, Vec<_>) =
+        compile(selector)?.into_iter().partition(|m: &Matcher| several && m.name == TENANT_LABEL);
+    let chosen = tenants.iter().filter(|tenant| of_tenant.iter().all(|m| m.matches(tenant)));
+    Ok((chosen.cloned().collect(), of_stream))
 }
 
 fn compile_one(matcher: &AstMatcher) -> Result<Matcher, QueryError> {
