@@ -231,7 +231,7 @@ impl Housekeeper {
         };
         let (known, is_whole) = self.env.exec.run(Lane::Disk, look).await?;
         // What is in the spool and not in an index that is whole is about to be: a flush or a merge writes it now.
-        stored.retain(|stored| !known.contains(&stored.key) && !(is_whole && stored.bytes.is_none()));
+        stored.retain(|stored| !(known.contains(&stored.key) || is_whole && stored.bytes.is_none()));
         Ok(stored)
     }
 
