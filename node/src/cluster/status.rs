@@ -7,7 +7,7 @@ use std::time::Duration;
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use grapevine_gossip::ring::NodeId;
+use grapevine_gossip::ring::{NodeId, RingHash};
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::index::{Index, IndexError};
 use serde::{Deserialize, Serialize};
@@ -56,9 +56,9 @@ pub struct Status {
 /// What members answered, by name; those not asked are missing.
 pub type Statuses = BTreeMap<NodeId, Result<Status, String>>;
 
-/// Answers of a moment ago.
+/// Answers of a moment ago, and the ring that this node saw as it asked: answers about another ring are no longer true.
 #[derive(Debug, Default)]
-pub(super) struct Asked(tokio::sync::Mutex<Option<(Instant, Arc<Statuses>)>>);
+pub(super) struct Asked(tokio::sync::Mutex<Option<(Instant, RingHash, Arc<Statuses>)>>);
 
 /// Answers STATUS. Holds the node weakly: the node holds it.
 #[derive(Debug)]
@@ -111,12 +111,13 @@ fn packs(index: &Index) -> Result<Load, IndexError> {
 pub async fn statuses(node: &Node, cluster: &Cluster) -> Arc<Statuses> {
     // Held while members are asked: who comes meanwhile waits for the same answers.
     let mut asked = cluster.asked.0.lock().await;
-    if let Some((at, statuses)) = &*asked
+    let view = cluster.view();
+    if let Some((at, ring, statuses)) = &*asked
         && at.elapsed() < FRESH
+        && *ring == view.ring().hash()
     {
         return Arc::clone(statuses);
     }
-    let view = cluster.view();
     let others = view.peers().values().filter(|peer| peer.live && peer.id != *cluster.me());
     let calls = others.map(|peer| async {
         let called = cluster.peers().call(peer.address, methods::STATUS, Bytes::new(), Instant::now() + CALL);
@@ -132,6 +133,6 @@ pub async fn statuses(node: &Node, cluster: &Cluster) -> Arc<Statuses> {
     let own = measure(node, cluster).await.map_err(|error| format!("{error:#}"));
     statuses.insert(cluster.me().clone(), own);
     let statuses = Arc::new(statuses);
-    *asked = Some((Instant::now(), Arc::clone(&statuses)));
+    *asked = Some((Instant::now(), view.ring().hash(), Arc::clone(&statuses)));
     statuses
 }
