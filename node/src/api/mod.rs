@@ -11,6 +11,7 @@ pub mod ingest;
 pub mod legacy;
 pub mod ops;
 pub mod params;
+pub mod partial;
 pub mod patterns;
 pub mod published;
 pub mod query;

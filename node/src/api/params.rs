@@ -56,6 +56,8 @@ pub struct RangeParams {
     pub explain: bool,
     /// An extension: lines come in pages, and this is the one that is wanted.
     pub cursor: Option<String>,
+    /// Too many series are to be told in part.
+    pub in_part: bool,
 }
 
 /// `query`, read.
@@ -131,6 +133,7 @@ impl Params {
             interval,
             explain: self.explain(),
             cursor: self.get("cursor").map(str::to_owned),
+            in_part: false,
         })
     }
 

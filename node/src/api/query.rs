@@ -19,7 +19,7 @@ use super::guard::{self, strictest};
 use super::params::{Bounds, Direction, Params, RangeParams};
 use super::respond::{json as respond, json_bytes, query_body};
 use super::server::{Tenants, text};
-use super::{cursor, strict};
+use super::{cursor, partial, strict};
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::querier::answer::Answer;
@@ -75,12 +75,14 @@ pub async fn range(
     params: Params,
 ) -> Result<Response> {
     strict::check_params(&node, &params)?;
-    let range = params.range(node.env.clock.now())?;
-    let (answer, next) = match range.cursor.clone() {
+    let in_part = partial::is_wanted(&headers);
+    let range = RangeParams { in_part, ..params.range(node.env.clock.now())? };
+    let (mut answer, next) = match range.cursor.clone() {
         None => (answer_range(&node, &tenants, range).await?, None),
         Some(cursor) => cursor::page(&node, &tenants, range, &cursor).await?,
     };
     strict::check_answer(&node, &answer)?;
+    partial::cut(&mut answer, asker(&node, &tenants).limits.answer_series_max);
     let body = query_body(&answer, categorize(&headers), next.map(|next| next.to_string()));
     let mut response = json_bytes(&node.env.exec, &headers, body).await;
     if let Some(link) = next.and_then(|next| next.link("/loki/api/v1/query_range", &params)) {
@@ -96,7 +98,10 @@ pub async fn answer_range(node: &Node, tenants: &Tenants, mut params: RangeParam
     guard::check_query(&limits, &expr)?;
     params.bounds = guard::look_back(&limits, params.bounds, node.env.clock.now());
     guard::check_length(&limits, params.bounds)?;
-    let asker = Asker { explain: params.explain, ..asker(node, tenants) };
+    let mut asker = Asker { explain: params.explain, ..asker(node, tenants) };
+    if params.in_part {
+        asker.limits.answer_series_max = usize::MAX;
+    }
     match &expr {
         Expr::Log(log) => {
             guard::check_entries(&limits, params.limit)?;
