@@ -17,6 +17,7 @@ use crate::disk::DiskGate;
 use crate::distributor::Distributor;
 use crate::env::Env;
 use crate::exec::Lane;
+use crate::housekeeping::custody::{Custody, Everything};
 use crate::housekeeping::retention::Retention;
 use crate::housekeeping::{Housekeeper, Parts, rebuild};
 use crate::ingester::duty::{Alone, Duty};
@@ -30,6 +31,7 @@ use crate::querier::Querier;
 use crate::querier::packs::Packs;
 use crate::querier::serve::Reads;
 use crate::replication::announce::Pending;
+use crate::replication::custody::OwnersCustody;
 use crate::replication::duty::OwnersDuty;
 use crate::replication::fresh::Fresh;
 use crate::replication::{self, Placements, Replication};
@@ -117,7 +119,7 @@ impl Node {
             duty,
         )
         .await?;
-        let replication = cluster.clone().zip(placements).map(|(cluster, placements)| {
+        let replication = cluster.clone().zip(placements.clone()).map(|(cluster, placements)| {
             let parts = replication::Parts {
                 env: env.clone(),
                 cluster,
@@ -128,7 +130,7 @@ impl Node {
                 disk: disk.clone(),
                 metrics: metrics.clone(),
             };
-            Replication::open(parts, placements, announcing)
+            Replication::open(parts, placements, announcing.clone())
         });
         let retention = Arc::new(Retention::new(&limits)?);
         let distributor = Arc::new(Distributor::new(
@@ -161,6 +163,7 @@ impl Node {
             metrics: metrics.clone(),
             disk: disk.clone(),
             workers: workers.clone(),
+            custody: custody(placements.as_ref(), &announcing, &config),
         };
         let housekeeper = Arc::new(Housekeeper::new(parts));
         let users = config.http.users.clone();
@@ -205,6 +208,19 @@ fn duty(placements: Option<&Arc<Placements>>, announcing: &Arc<Pending>) -> Arc<
     match placements.cloned() {
         None => Arc::new(Alone),
         Some(placement) => Arc::new(OwnersDuty { placement, announcing: announcing.clone() }),
+    }
+}
+
+/// Who merges, rewrites and deletes packs. A store that the operator names is taken to be everybody's.
+fn custody(
+    placements: Option<&Arc<Placements>>,
+    announcing: &Arc<Pending>,
+    config: &Config,
+) -> Arc<dyn Custody> {
+    let (announcing, shared_store) = (announcing.clone(), !config.server.chunk_store.is_empty());
+    match placements.cloned() {
+        None => Arc::new(Everything),
+        Some(placement) => Arc::new(OwnersCustody { placement, announcing, shared_store }),
     }
 }
 

@@ -9,6 +9,7 @@ use grapevine_storage::index::{Index, IndexOptions};
 use super::serve::{ConfigArgs, lock};
 use crate::disk::DiskGate;
 use crate::env::Env;
+use crate::housekeeping::custody::Everything;
 use crate::housekeeping::retention::Retention;
 use crate::housekeeping::{Housekeeper, Parts};
 use crate::ingester::spool::Spool;
@@ -47,6 +48,7 @@ pub(super) async fn open(args: &ConfigArgs) -> Result<Stopped> {
     let retention = Arc::new(Retention::new(&config.tenant_limits())?);
     let metrics = Metrics::new();
     let parts = Parts {
+        custody: Arc::new(Everything),
         env,
         config,
         retention,

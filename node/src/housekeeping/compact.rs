@@ -47,13 +47,14 @@ pub struct Candidate {
 /// Packs to be made into one, in order of arrival.
 pub type Batch = Vec<Candidate>;
 
-/// Decides what is to be merged or rewritten of one day.
-pub fn plan(packs: Vec<Candidate>, day_is_over: bool) -> Vec<Batch> {
+/// Decides what is to be merged or rewritten of one day. What has expired of a pack is only known to who sees all of its
+/// streams.
+pub fn plan(packs: Vec<Candidate>, day_is_over: bool, sees_all: bool) -> Vec<Batch> {
     let shipped = packs.into_iter().filter(|pack| pack.record.state == PackState::Shipped);
     let mut by_tenant: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
     let mut batches = Vec::new();
     for pack in shipped {
-        if is_mostly_expired(&pack) {
+        if sees_all && is_mostly_expired(&pack) {
             batches.push(vec![pack]);
         } else if pack.record.bytes < SMALL_BYTES {
             by_tenant.entry(pack.record.tenant.clone()).or_default().push(pack);
@@ -107,7 +108,10 @@ fn runs(mut packs: Vec<Candidate>) -> Vec<Batch> {
 
 impl Housekeeper {
     /// One round over all days. Between two batches others have their turn; what they left is planned anew.
-    pub(super) async fn compact(&self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// A pack cannot be read or written; the others were merged.
+    pub async fn compact(&self) -> anyhow::Result<()> {
         let (worker, mut outcome) = (&self.staff.merge, Ok(()));
         let mut done = 0;
         for day in self.days().await? {
@@ -148,9 +152,11 @@ impl Housekeeper {
         let Some(index) = self.open(day).await? else { return Ok(Vec::new()) };
         let packs = self.env.exec.run(Lane::Disk, move || candidates(&index)).await?;
         let known = lock(&self.unmergeable).clone();
-        let packs = packs.into_iter().filter(|pack| !known.contains(&pack.id)).collect();
+        let is_ours =
+            |pack: &Candidate| !known.contains(&pack.id) && self.custody.tends(&pack.record.object_key);
+        let packs = packs.into_iter().filter(is_ours).collect();
         let over = day.timestamps().end().saturating_add(SETTLED_AFTER_NS) < self.env.clock.now();
-        Ok(plan(packs, over))
+        Ok(plan(packs, over, self.custody.sees_all()))
     }
 
     async fn merge(&self, day: Day, batch: Batch) -> anyhow::Result<()> {
@@ -170,19 +176,30 @@ impl Housekeeper {
             paths.push(self.local_copy(&pack.record, copies).await?);
         }
         let (spool, now) = (self.spool.clone(), self.env.clock.now());
+        let (retention, sees_all) = (self.retention.clone(), self.custody.sees_all());
         let work = move || {
             let files = paths.iter().map(|path| Ok(PackReader::open(File::open(path)?)?));
             let readers = files.collect::<anyhow::Result<Vec<_>>>()?;
             // Hidden streams of any of the packs have expired, and with them that stream's whole day.
-            let keep: BTreeSet<StreamId> = batch.iter().flat_map(|pack| &pack.streams).copied().collect();
+            let mut keep: BTreeSet<StreamId> = batch.iter().flat_map(|pack| &pack.streams).copied().collect();
             let tenant = &batch[0].record.tenant;
+            if !sees_all {
+                for reader in &readers {
+                    let streams = reader.directory()?.streams.into_iter();
+                    let live = streams.filter(|s| !retention.is_expired(tenant, &s.labels, day, now));
+                    keep.extend(live.map(|stream| stream.id));
+                }
+            }
             let summary = spool.merge(tenant, day, &readers, |id| keep.contains(&id), Level::default())?;
             let key = object_key(tenant, day, &summary);
             let pack = NewPack::of_summary(tenant, &key, PackState::Spooled, &summary, Vec::new());
             let old: Vec<PackId> = batch.iter().map(|pack| pack.id).collect();
-            Ok(index.replace_packs(&old, &pack, now)?)
+            index.replace_packs(&old, &pack, now)?;
+            Ok::<_, anyhow::Error>(pack.id)
         };
-        self.env.exec.run(Lane::Seal, work).await
+        let by = self.env.exec.run(Lane::Seal, work).await?;
+        self.custody.on_replaced(day, by);
+        Ok(())
     }
 
     /// A pack as a file; `copies` learns of it if it is a copy, which is to be removed.
@@ -271,7 +288,7 @@ mod tests {
     }
 
     fn check(packs: Vec<Candidate>, day_is_over: bool, expected: &[&[u128]]) {
-        let planned = plan(packs, day_is_over);
+        let planned = plan(packs, day_is_over, true);
         let ids: Vec<Vec<u128>> =
             planned.iter().map(|batch| batch.iter().map(|p| p.id.0).collect()).collect();
         assert_eq!(ids, expected);
@@ -299,5 +316,11 @@ mod tests {
         check(vec![mostly.clone(), half], false, &[&[1]]);
         let record = PackRecord { state: PackState::Spooled, ..mostly.record.clone() };
         check(vec![Candidate { record, ..mostly }], true, &[]);
+    }
+
+    #[test]
+    fn who_sees_some_streams_of_a_pack_only_does_not_judge_what_has_expired() {
+        let mostly = Candidate { live_bytes: 40 * MIB, ..pack(1, "a", 100) };
+        assert!(plan(vec![mostly], true, false).is_empty());
     }
 }

@@ -256,11 +256,18 @@ impl Housekeeper {
     ) -> anyhow::Result<Option<PackId>> {
         let Some(index) = self.open(day).await? else { return Ok(None) };
         let path = self.local_copy(&record, copies).await?;
+        if !self.custody.tends(&record.object_key) {
+            anyhow::bail!("pack {id} is another node's to rewrite; it has not told of it yet");
+        }
         let (spool, now) = (self.spool.clone(), self.env.clock.now());
+        let sees_all = self.custody.sees_all();
         let work = move || {
             let live = index.read(|snapshot| snapshot.contents(id))?;
-            let live: BTreeSet<StreamId> = live.into_iter().map(|(stream, _)| stream).collect();
+            let mut live: BTreeSet<StreamId> = live.into_iter().map(|(stream, _)| stream).collect();
             let pack = PackReader::open(File::open(&path)?)?;
+            if !sees_all {
+                live.extend(pack.directory()?.streams.into_iter().map(|stream| stream.id));
+            }
             let mut eraser = Eraser::new(&deletions, &live);
             let holds_any = holds_any(&pack, &mut eraser)?;
             let written = match holds_any {
@@ -281,6 +288,9 @@ impl Housekeeper {
         let left = self.env.exec.run(Lane::Seal, work).await?;
         if left.is_none_or(|(_, is_new)| is_new) {
             self.metrics.packs_erased.inc();
+        }
+        if let Some((by, true)) = left {
+            self.custody.on_replaced(day, by);
         }
         Ok(left.map(|(id, _)| id))
     }

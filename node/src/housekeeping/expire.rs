@@ -56,7 +56,9 @@ impl Housekeeper {
                 self.env.exec.run(Lane::Disk, move || index.hide_streams(&tenant, &expired)).await?;
             }
         }
-        self.env.exec.run(Lane::Disk, move || remove_empty(&index, now)).await?;
+        if self.custody.sees_all() {
+            self.env.exec.run(Lane::Disk, move || remove_empty(&index, now)).await?;
+        }
         Ok(())
     }
 
@@ -95,7 +97,7 @@ impl Housekeeper {
         let latest = self.env.clock.now().saturating_sub(self.config.housekeeping.delete_after.nanos());
         let due: Vec<String> =
             given_up.into_iter().filter(|(_, when)| *when <= latest).map(|(key, _)| key).collect();
-        for key in &due {
+        for key in due.iter().filter(|key| self.custody.deletes(key)) {
             self.store.delete(key).await?;
         }
         if due.is_empty() {

@@ -6,6 +6,7 @@
 //! [`ladder::day_to_give_up`], [`erase::Progress`]. What waits is a [`Worker`]'s round.
 
 pub mod compact;
+pub mod custody;
 pub mod erase;
 pub mod expire;
 pub mod ladder;
@@ -22,6 +23,7 @@ use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Day, Index, PackId};
 use tokio::time::Instant;
 
+use self::custody::Custody;
 use self::erase::Progress;
 use self::retention::Retention;
 use crate::config::Config;
@@ -54,6 +56,7 @@ pub struct Housekeeper {
     spool: Spool,
     metrics: Arc<Metrics>,
     disk: Arc<DiskGate>,
+    custody: Arc<dyn Custody>,
     /// Packs that a merge or a deletion could not read: they are tried again when all is reconciled, not every minute.
     unmergeable: Mutex<Vec<PackId>>,
     /// Days of which a pack cannot be read, so that their index stays incomplete.
@@ -115,12 +118,14 @@ pub struct Parts {
     pub disk: Arc<DiskGate>,
     /// Where workers are listed.
     pub workers: Arc<Workers>,
+    /// Which packs are this node's to look after.
+    pub custody: Arc<dyn Custody>,
 }
 
 impl Housekeeper {
     /// Over the parts of a node.
     pub fn new(parts: Parts) -> Self {
-        let Parts { env, config, retention, index, store, spool, metrics, disk, workers } = parts;
+        let Parts { env, config, retention, index, store, spool, metrics, disk, workers, custody } = parts;
         let staff = Staff::among(&workers);
         staff.merge.set_rate(Some(config.housekeeping.merge_rate_max.0));
         Housekeeper {
@@ -132,6 +137,7 @@ impl Housekeeper {
             spool,
             metrics,
             disk,
+            custody,
             unmergeable: Mutex::default(),
             partial: Mutex::default(),
             orphans: Mutex::default(),

@@ -297,12 +297,26 @@ pub fn settle_spool(index: &Index, spool: &Spool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keys of the packs that a day's index knows, those given up among them.
-fn known(index: &Index, day: Day) -> Result<BTreeSet<String>, IndexError> {
-    let Some(day): Option<Arc<DayIndex>> = index.day(day)? else { return Ok(BTreeSet::new()) };
+/// What a day's index knows of packs, those that were given up or replaced among them.
+#[derive(Debug, Default)]
+struct Known {
+    keys: BTreeSet<String>,
+    gone: BTreeSet<u128>,
+}
+
+impl Known {
+    fn contains(&self, key: &str) -> bool {
+        let is_gone = || PackName::parse(key).is_some_and(|name| self.gone.contains(&name.content_hash));
+        self.keys.contains(key) || is_gone()
+    }
+}
+
+fn known(index: &Index, day: Day) -> Result<Known, IndexError> {
+    let Some(day): Option<Arc<DayIndex>> = index.day(day)? else { return Ok(Known::default()) };
     let packs = day.read(|snapshot| snapshot.packs())?;
     let given_up = day.given_up()?.into_iter().map(|(key, _)| key);
-    Ok(packs.into_iter().map(|(_, record)| record.object_key).chain(given_up).collect())
+    let gone = day.gone()?.into_iter().map(|(id, _)| id.0).collect();
+    Ok(Known { keys: packs.into_iter().map(|(_, record)| record.object_key).chain(given_up).collect(), gone })
 }
 
 /// Reads what packs say of themselves, where they lie.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use grapevine_gossip::ring::NodeId;
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::atom::{NotASet, PushSet};
-use grapevine_storage::index::{Cover, Day, IndexError, NewPack, PackId, PackState};
+use grapevine_storage::index::{Cover, Day, IndexError, NewPack, PackId, PackState, Snapshot};
 use grapevine_storage::stream::StreamId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -58,6 +58,7 @@ struct Noted {
     day: Day,
     id: PackId,
     covers: Vec<Cover>,
+    replaces: Vec<PackId>,
     /// What the index is to keep of it; none if it knows the pack.
     new: Option<NewPack>,
     placement: Arc<Placement>,
@@ -169,13 +170,13 @@ impl Replication {
         let index = self.parts.index.clone();
         let read = move || {
             let Some(day) = index.day(day)? else { return Ok(None) };
+            let replaces = replaced_by(&day.gone()?, pack);
             day.read(|snapshot| {
                 let Some(record) = snapshot.pack(pack)? else { return Ok(None) };
-                let covers = snapshot.covers(Some(pack))?;
-                let covers =
-                    covers.into_iter().map(|known| (known.cover.stream.0, known.cover.pushes.to_bytes()));
+                let covers = covers_of(snapshot, pack, &replaces, |_| true)?;
                 let streams = snapshot.contents(pack)?.into_iter().map(|(stream, _)| stream).collect();
-                Ok(Some((Announce { object_key: record.object_key, covers: covers.collect() }, streams)))
+                let replaces = replaces.iter().map(|id| id.0).collect();
+                Ok(Some((Announce { object_key: record.object_key, covers, replaces }, streams)))
             })
         };
         self.parts.env.exec.run(Lane::Disk, read).await
@@ -193,22 +194,26 @@ impl Replication {
             .iter()
             .map(|(stream, set)| Ok(Cover { stream: StreamId(*stream), pushes: PushSet::from_bytes(set)? }));
         let covers = covers.collect::<Result<Vec<Cover>, NotASet>>()?;
-        let is_known = self.knows(day, id).await?;
-        let new = match is_known {
+        let replaces = announce.replaces.iter().map(|id| PackId(*id)).collect();
+        let new = match self.knows(day, id).await? {
             true => None,
             false => Some(self.new_pack(&announce.object_key, from).await?),
         };
         let placement = self.placement();
-        self.take_note(Noted { tenant, day, id, covers, new, placement }).await?;
+        self.take_note(Noted { tenant, day, id, covers, replaces, new, placement }).await?;
         // What was fetched goes on to this node's own store.
         self.parts.ingester.wake_shipper();
         Ok(())
     }
 
+    /// Whether the index knows a pack, or knows that it is gone.
     async fn knows(&self, day: Day, pack: PackId) -> Result<bool, IndexError> {
         let index = self.parts.index.clone();
         let look = move || match index.day(day)? {
-            Some(day) => day.read(|snapshot| Ok(snapshot.pack(pack)?.is_some())),
+            Some(day) => {
+                let is_gone = || Ok::<_, IndexError>(day.gone()?.iter().any(|(gone, _)| *gone == pack));
+                Ok(day.read(|snapshot| snapshot.pack(pack))?.is_some() || is_gone()?)
+            }
             None => Ok(false),
         };
         self.parts.env.exec.run(Lane::Disk, look).await
@@ -219,7 +224,7 @@ impl Replication {
         let ingester = self.parts.ingester.clone();
         let (index, now) = (self.parts.index.clone(), self.parts.env.clock.now());
         let work = move || {
-            let Noted { tenant, day, id, mut covers, new, placement } = noted;
+            let Noted { tenant, day, id, mut covers, replaces, new, placement } = noted;
             covers.retain(|cover| placement.owns(placement.me(), cover.stream));
             let mut leaving = Vec::new();
             let mut coverage = Vec::new();
@@ -237,10 +242,11 @@ impl Replication {
                     pack.marks = marks;
                     pack.covers = (now, covers.clone());
                     pack.keep_streams(|stream| placement.owns(placement.me(), stream));
-                    open.add_pack(&pack)
+                    open.replace_packs(&replaces, &pack, now)
                 }
                 None => {
                     open.raise_marks(&tenant, &marks)?;
+                    open.set_gone(&replaces, Some(id), now)?;
                     open.add_covers(&tenant, id, now, &covers)
                 }
             });
@@ -303,6 +309,35 @@ impl Handler for Flushes {
     }
 }
 
+/// The packs that a pack took the place of, those that were replaced by these among them.
+pub(super) fn replaced_by(gone: &[(PackId, Option<PackId>)], pack: PackId) -> Vec<PackId> {
+    let mut found = vec![pack];
+    let mut at = 0;
+    while let Some(by) = found.get(at).copied() {
+        at += 1;
+        let fresh = gone.iter().filter(|(id, taken_by)| *taken_by == Some(by) && !found.contains(id));
+        let fresh: Vec<PackId> = fresh.map(|(id, _)| *id).collect();
+        found.extend(fresh);
+    }
+    found.split_off(1)
+}
+
+/// What a pack covers, and with it those that it took the place of, of the streams that are wanted.
+pub(super) fn covers_of(
+    snapshot: &Snapshot<'_>,
+    pack: PackId,
+    replaces: &[PackId],
+    wanted: impl Fn(StreamId) -> bool,
+) -> Result<Vec<(u128, Vec<u8>)>, IndexError> {
+    let mut sets: BTreeMap<StreamId, PushSet> = BTreeMap::new();
+    for id in [pack].iter().chain(replaces) {
+        for known in snapshot.covers(Some(*id))?.into_iter().filter(|known| wanted(known.cover.stream)) {
+            sets.entry(known.cover.stream).or_default().merge(&known.cover.pushes);
+        }
+    }
+    Ok(sets.into_iter().map(|(stream, pushes)| (stream.0, pushes.to_bytes())).collect())
+}
+
 /// Hears of packs.
 pub(super) struct Hears(pub(super) Arc<Replication>);
 
@@ -318,5 +353,20 @@ impl Handler for Hears {
             }
             Ok(reply.send(Bytes::new()).await?)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grapevine_storage::index::PackId;
+
+    use super::replaced_by;
+
+    #[test]
+    fn a_pack_takes_the_place_of_all_that_went_into_those_it_was_made_of() {
+        let gone = [(1, Some(3)), (2, Some(3)), (3, Some(5)), (4, Some(5)), (6, None), (7, Some(8))];
+        let gone = gone.map(|(id, by)| (PackId(id), by.map(PackId)));
+        assert_eq!(replaced_by(&gone, PackId(5)), [3, 4, 1, 2].map(PackId));
+        assert_eq!(replaced_by(&gone, PackId(6)), []);
     }
 }

@@ -13,6 +13,7 @@ use grapevine_storage::index::{Day, IndexError, PackId};
 use grapevine_storage::stream::StreamId;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::announce::{covers_of, replaced_by};
 use super::message::{Announce, PackNews, PacksOf};
 use super::placement::Placement;
 use super::{Replication, lock};
@@ -98,7 +99,7 @@ impl Replication {
         let answer = self.parts.cluster.peers().call(peer.address, PACK_SETS, body, deadline).await?;
         match decode(&answer)? {
             PackNews::Days(days) => Ok(days.into_iter().map(Day).collect()),
-            PackNews::Pack(_) => bail!("it answers something else"),
+            PackNews::Pack(_) | PackNews::Gone(_) => bail!("it answers something else"),
         }
     }
 
@@ -128,6 +129,7 @@ impl Replication {
         while let Some(item) = items.next().await? {
             let heard = match decode(&item)? {
                 PackNews::Pack(announce) => self.hear(announce, peer.address).await,
+                PackNews::Gone(packs) => self.let_packs_go(day, packs).await,
                 PackNews::Days(_) => Ok(()),
             };
             outcome = outcome.and(heard);
@@ -135,31 +137,48 @@ impl Replication {
         outcome
     }
 
-    /// The packs of a day that hold streams of a member, without those it knows of which nothing more is to be said.
+    /// What is to be said of a day to a member that owns some streams: packs that hold any of them, without those it knows
+    /// of which nothing more is to be said; and which of the packs it knows are gone.
     fn packs_for(
         &self,
         day: Day,
         known: &BTreeSet<PackId>,
         owns: impl Fn(StreamId) -> bool,
-    ) -> Result<Vec<Announce>, IndexError> {
+    ) -> Result<Vec<PackNews>, IndexError> {
         let Some(day) = self.parts.index.day(day)? else { return Ok(Vec::new()) };
-        day.read(|snapshot| {
+        let gone = day.gone()?;
+        let mut news = day.read(|snapshot| {
             let mut news = Vec::new();
             for (id, record) in snapshot.packs()? {
-                let covers = snapshot.covers(Some(id))?;
-                if known.contains(&id) && covers.is_empty() {
+                let replaces = replaced_by(&gone, id);
+                let covers = covers_of(snapshot, id, &replaces, &owns)?;
+                if known.contains(&id) && covers.is_empty() && !replaces.iter().any(|id| known.contains(id)) {
                     continue;
                 }
                 if !snapshot.contents(id)?.iter().any(|(stream, _)| owns(*stream)) {
                     continue;
                 }
-                let covers = covers.into_iter().filter(|known| owns(known.cover.stream));
-                let covers =
-                    covers.map(|known| (known.cover.stream.0, known.cover.pushes.to_bytes())).collect();
-                news.push(Announce { object_key: record.object_key, covers });
+                let replaces = replaces.iter().map(|id| id.0).collect();
+                news.push(PackNews::Pack(Announce { object_key: record.object_key, covers, replaces }));
             }
             Ok(news)
-        })
+        })?;
+        let without_heir = gone.iter().filter(|(id, by)| by.is_none() && known.contains(id));
+        let gone: Vec<u128> = without_heir.map(|(id, _)| id.0).collect();
+        if !gone.is_empty() {
+            news.push(PackNews::Gone(gone));
+        }
+        Ok(news)
+    }
+
+    async fn let_packs_go(&self, day: Day, packs: Vec<u128>) -> Result<()> {
+        let (index, now) = (self.parts.index.clone(), self.parts.env.clock.now());
+        let packs: Vec<PackId> = packs.into_iter().map(PackId).collect();
+        let remove = move || match index.day(day)? {
+            Some(day) => day.remove_packs(&packs, now).map(drop),
+            None => Ok(()),
+        };
+        Ok(self.parts.env.exec.run(Lane::Disk, remove).await?)
     }
 }
 
@@ -185,7 +204,7 @@ impl Handler for Tells {
             let news = self.0.parts.env.exec.run(Lane::Disk, look).await;
             let news = news.map_err(|error| Refusal::new(RefusalCode::Failed, error.to_string()))?;
             for announce in news {
-                reply.send(encode(&PackNews::Pack(announce))?).await?;
+                reply.send(encode(&announce)?).await?;
             }
             Ok(())
         })

@@ -60,6 +60,8 @@ pub struct Announce {
     /// Streams, and the pushes of each that it covers, as [`PushSet::to_bytes`](grapevine_storage::atom::PushSet::to_bytes)
     /// writes them.
     pub covers: Vec<(u128, Vec<u8>)>,
+    /// Packs that it took the place of.
+    pub replaces: Vec<u128>,
 }
 
 /// Asks for the packs of a day that the asker does not know, or for the days of which there are any.
@@ -78,6 +80,8 @@ pub enum PackNews {
     Days(Vec<i32>),
     /// A pack that the asker does not know, or what one that it knows covers.
     Pack(Announce),
+    /// Packs that are gone, and that none took the place of.
+    Gone(Vec<u128>),
 }
 
 /// Asks for a pack's bytes.

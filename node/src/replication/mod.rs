@@ -14,6 +14,7 @@
 pub mod announce;
 pub mod compare;
 pub mod confirmed;
+pub mod custody;
 pub mod deliver;
 pub mod duty;
 mod fetch;

@@ -222,3 +222,36 @@ async fn a_query_finds_what_only_one_owner_holds_whoever_is_asked() {
         assert!(lines.contains(&format!("only {n}")), "{lines:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_packs_are_merged_by_one_member_and_the_others_follow() {
+    let trio = Trio::new(true).await;
+    for round in 1..=2 {
+        trio.push(0, round).await;
+        trio.until("each node holds all lines", |node| in_heads(node) == STREAMS as u64).await;
+        trio.bed(0).node.replication.as_ref().unwrap().flush_everywhere().await.unwrap();
+        trio.until("nothing is left in heads", |node| in_heads(node) == 0).await;
+    }
+    let all = 2 * STREAMS as u64;
+    trio.until("each index knows all lines, once", |node| in_packs(node) == all).await;
+    let before = packs(&trio.bed(0).node);
+    for bed in trio.nodes.iter().flatten() {
+        bed.set_clock(NOW + 3 * 86_400 * SECOND);
+    }
+    for n in 0..3 {
+        trio.bed(n).node.housekeeper.compact().await.unwrap();
+        trio.bed(n).flush().await;
+    }
+    let merged: u64 = trio.nodes.iter().flatten().map(|bed| bed.node.metrics.packs_merged.get()).sum();
+    assert!((2..=before.len() as u64).contains(&merged), "{merged} of {before:?}: no pack is merged by two");
+    trio.until("each node knows the merged packs alone", |node| {
+        packs(node).len() < before.len() && packs(node) == packs(&trio.bed(0).node)
+    })
+    .await;
+    trio.until("each index still knows all lines, once", |node| in_packs(node) == all).await;
+}
+
+fn packs(node: &Node) -> Vec<grapevine_storage::index::PackId> {
+    let day = node.index.day(Day::of(NOW)).unwrap().unwrap();
+    day.read(|snapshot| snapshot.packs()).unwrap().into_iter().map(|(id, _)| id).collect()
+}

@@ -20,6 +20,8 @@ const SCHEMA_KEY: &[u8] = b"schema";
 const INCOMPLETE_KEY: &[u8] = b"incomplete";
 /// Before the key of an object that is to be deleted; the value is when it was given up, ns, little endian.
 const GIVEN_UP_PREFIX: &[u8] = b"given up/";
+/// Before the id of a pack that is not to come back; the value is the id of the pack that took its place, or zero.
+const GONE_PREFIX: &[u8] = b"gone/";
 /// Raised when tables or keys change. The index is a cache, so any other version is rebuilt, not migrated.
 const SCHEMA: &[u8] = &[1];
 
@@ -108,7 +110,7 @@ impl DayIndex {
             let arrival = arrival_of(tables, txn, old, pack.id)?;
             add(tables, txn, pack, arrival)?;
             for &id in old.iter().filter(|&&id| id != pack.id) {
-                give_up(tables, txn, id, now)?;
+                give_up(tables, txn, id, now, pack.id)?;
             }
             Ok(())
         })
@@ -120,7 +122,7 @@ impl DayIndex {
         self.env.write(|tables, txn| {
             let mut removed = 0;
             for &id in ids {
-                removed += usize::from(give_up(tables, txn, id, now)?);
+                removed += usize::from(give_up(tables, txn, id, now, NO_PACK)?);
             }
             Ok(removed)
         })
@@ -151,6 +153,33 @@ impl DayIndex {
                 all.push((String::from_utf8_lossy(&key[GIVEN_UP_PREFIX.len()..]).into_owned(), when));
             }
             Ok(all)
+        })
+    }
+
+    /// The packs that are not to come back, and the pack that took the place of each, if one did.
+    pub fn gone(&self) -> Result<Vec<(PackId, Option<PackId>)>, IndexError> {
+        self.env.read(|tables, txn| {
+            let mut all = Vec::new();
+            for entry in tables.meta.prefix_iter(txn, GONE_PREFIX)? {
+                let (key, value) = entry?;
+                let id = |bytes: &[u8]| bytes.try_into().map(u128::from_be_bytes).map(PackId).ok();
+                let parts = id(&key[GONE_PREFIX.len()..]).zip(id(value));
+                let (gone, by) = parts.ok_or_else(|| IndexError::Corrupt {
+                    what: "pack that is gone",
+                    reason: format!("its place is taken by `{value:02x?}`"),
+                })?;
+                all.push((gone, (by != NO_PACK).then_some(by)));
+            }
+            Ok(all)
+        })
+    }
+
+    /// Notes that packs are not to come back, since one took their place; those that are known are given up at the
+    /// moment `now`.
+    pub fn set_gone(&self, old: &[PackId], by: Option<PackId>, now: i64) -> Result<(), IndexError> {
+        let by = by.unwrap_or(NO_PACK);
+        self.env.write(|tables, txn| {
+            old.iter().filter(|id| **id != by).try_for_each(|id| give_up(tables, txn, *id, now, by).map(drop))
         })
     }
 
@@ -274,7 +303,21 @@ fn given_up_key(object_key: &str) -> Vec<u8> {
     [GIVEN_UP_PREFIX, object_key.as_bytes()].concat()
 }
 
-fn give_up(tables: &Tables, txn: &mut RwTxn<'_>, id: PackId, now: i64) -> Result<bool, IndexError> {
+/// In the place of a pack that nothing took the place of.
+const NO_PACK: PackId = PackId(0);
+
+fn gone_key(id: PackId) -> Vec<u8> {
+    [GONE_PREFIX, &id.0.to_be_bytes()].concat()
+}
+
+fn give_up(
+    tables: &Tables,
+    txn: &mut RwTxn<'_>,
+    id: PackId,
+    now: i64,
+    by: PackId,
+) -> Result<bool, IndexError> {
+    tables.meta.put(txn, &gone_key(id), &by.0.to_be_bytes())?;
     let Some(record) = packs::delete(tables, txn, id)? else { return Ok(false) };
     tables.meta.put(txn, &given_up_key(&record.object_key), &now.to_le_bytes())?;
     Ok(true)
@@ -284,6 +327,7 @@ fn add(tables: &Tables, txn: &mut RwTxn<'_>, pack: &NewPack, arrival: u64) -> Re
     let tenant = &pack.record.tenant;
     // The same bytes may come again: what was given up under this name is wanted now.
     tables.meta.delete(txn, &given_up_key(&pack.record.object_key))?;
+    tables.meta.delete(txn, &gone_key(pack.id))?;
     for stream in &pack.streams {
         let NewStream { id, labels, chunks } = stream;
         for chunk in chunks {

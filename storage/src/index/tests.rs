@@ -436,3 +436,25 @@ fn a_hidden_stream_is_not_found_and_its_pack_knows_what_is_left_of_it() {
     assert_eq!(selected(&index, "t", &[]), []);
     assert!(day.read(|day| day.pack(PackId(1))).unwrap().is_some());
 }
+
+#[test]
+fn packs_that_were_replaced_or_removed_are_remembered_until_they_are_added_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path());
+    let day = index.day_or_create(Day(0)).unwrap();
+    let labels = [Labels::new([("a", "b")])];
+    let packs = [1, 2, 3].map(|id| pack(id, "t", &labels, 10, 20));
+    day.add_pack(&packs[0]).unwrap();
+    day.replace_packs(&[PackId(1), PackId(9)], &packs[1], 5).unwrap();
+    assert_eq!(day.gone().unwrap(), [(PackId(1), Some(PackId(2))), (PackId(9), Some(PackId(2)))]);
+    day.remove_packs(&[PackId(2)], 6).unwrap();
+    day.set_gone(&[PackId(7)], Some(PackId(3)), 7).unwrap();
+    day.add_pack(&packs[0]).unwrap();
+    let expected = [(PackId(2), None), (PackId(7), Some(PackId(3))), (PackId(9), Some(PackId(2)))];
+    assert_eq!(day.gone().unwrap(), expected);
+    let [.., last] = packs;
+    day.add_pack(&last).unwrap();
+    day.set_gone(&[PackId(3)], None, 8).unwrap();
+    let left: Vec<PackId> = day.read(|day| day.packs()).unwrap().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(left, [PackId(1)]);
+}

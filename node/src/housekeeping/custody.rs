@@ -1,0 +1,43 @@
+//! Whose it is to merge, rewrite and delete a pack: several nodes of a cluster know the same packs, and one of them looks
+//! after each.
+
+use std::fmt;
+
+use grapevine_storage::index::{Day, PackId};
+
+/// Tells a housekeeper which packs are its to look after, and is told what became of them.
+pub trait Custody: Send + Sync + fmt::Debug {
+    /// Whether this node merges and rewrites the pack of this key now.
+    fn tends(&self, object_key: &str) -> bool;
+
+    /// Whether this node deletes the pack's object from its chunk store: its own store, or one that is shared, where it
+    /// tends the pack.
+    fn deletes(&self, object_key: &str) -> bool;
+
+    /// Whether this node's index holds every stream of the packs it knows, so that a stream that it does not hold has
+    /// expired. Else other streams of the pack are other nodes', and are left in.
+    fn sees_all(&self) -> bool;
+
+    /// A pack took the place of others.
+    fn on_replaced(&self, day: Day, by: PackId);
+}
+
+/// A node that stands alone looks after everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Everything;
+
+impl Custody for Everything {
+    fn tends(&self, _: &str) -> bool {
+        true
+    }
+
+    fn deletes(&self, _: &str) -> bool {
+        true
+    }
+
+    fn sees_all(&self) -> bool {
+        true
+    }
+
+    fn on_replaced(&self, _: Day, _: PackId) {}
+}

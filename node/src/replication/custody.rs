@@ -1,0 +1,63 @@
+//! Which packs a member looks after: those that begin with a stream of which it is the primary. Every node reads that off
+//! the pack's name.
+
+use std::sync::Arc;
+
+use grapevine_storage::index::{Day, PackId};
+use grapevine_storage::stream::StreamId;
+
+use super::Placements;
+use super::announce::Pending;
+use crate::housekeeping::custody::Custody;
+
+/// A member among others.
+#[derive(Debug)]
+pub struct OwnersCustody {
+    /// Who holds what.
+    pub placement: Arc<Placements>,
+    /// What others are to be told.
+    pub announcing: Arc<Pending>,
+    /// Whether all members put packs into one store.
+    pub shared_store: bool,
+}
+
+/// Where on the ring a pack's streams begin: its name has the top 16 bits of the first token.
+fn first_stream(object_key: &str) -> Option<StreamId> {
+    let tokens = object_key.split('/').nth(2)?;
+    let first = u16::from_str_radix(tokens.split('-').next()?, 16).ok()?;
+    Some(StreamId(u128::from(first) << 112))
+}
+
+impl Custody for OwnersCustody {
+    fn tends(&self, object_key: &str) -> bool {
+        first_stream(object_key).is_some_and(|stream| self.placement.now().is_primary(stream))
+    }
+
+    fn deletes(&self, object_key: &str) -> bool {
+        !self.shared_store || self.tends(object_key)
+    }
+
+    fn sees_all(&self) -> bool {
+        let placement = self.placement.now();
+        placement.ring().members().len() <= placement.replication_factor()
+    }
+
+    fn on_replaced(&self, day: Day, by: PackId) {
+        self.announcing.on_packed(day, by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grapevine_storage::stream::StreamId;
+
+    use super::first_stream;
+
+    #[test]
+    fn a_packs_name_says_where_its_streams_begin() {
+        let first = |key| first_stream(key);
+        assert_eq!(first("t/2026-11-26/00ff-0a00/77.gz"), Some(StreamId(0x00ff << 112)));
+        assert_eq!(first("t/2026-11-26"), None);
+        assert_eq!(first("t/2026-11-26/xyz-1/77.gz"), None);
+    }
+}
