@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, Value};
-use super::freshness::{Found, Freshness, NothingUnconfirmed, Unconfirmed};
+use super::freshness::{Doubt, Found, Freshness, NothingUnconfirmed, Unconfirmed};
 use super::reference_test::{
     Event, LABELS, LOG_QUERIES, METRIC_QUERIES, NOW, START, Stored, asker, check_lines, check_numbers, event,
     push, reference, steps, stored, window,
@@ -380,7 +380,8 @@ impl Drop for OnDrop {
 }
 
 fn unconfirmed() -> Vec<Unconfirmed> {
-    vec![Unconfirmed { push: PushId { origin: 7, sequence: 9 }, holder: id(1) }]
+    let doubt = Doubt::Push(PushId { origin: 7, sequence: 9 });
+    vec![Unconfirmed { doubt, holder: id(1) }]
 }
 
 #[async_trait::async_trait]

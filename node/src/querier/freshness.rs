@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use grapevine_gossip::ring::NodeId;
 use grapevine_storage::atom::PushId;
-use grapevine_storage::index::TimeRange;
+use grapevine_storage::index::{Day, TimeRange};
 use tokio::time::Instant;
 
 use super::share::Share;
@@ -19,11 +19,20 @@ use super::spread::Spread;
 /// a warning in the answer.
 pub const UNCONFIRMED_MAX: usize = 16_384;
 
-/// A push that not all its owners are known to have, and one who has it.
+/// What a reader may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// A push that not all its owners are known to have.
+    Push(PushId),
+    /// Packs of a day that not all owners of their streams have heard of.
+    Packs(Day),
+}
+
+/// What a reader may lack, and one who has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unconfirmed {
-    /// The push.
-    pub push: PushId,
+    /// What it is.
+    pub doubt: Doubt,
     /// A member that has it.
     pub holder: NodeId,
 }
@@ -50,8 +59,8 @@ pub trait Freshness: Send + Sync + fmt::Debug {
         deadline: Instant,
     ) -> Found;
 
-    /// Makes sure, on a reader, that what it owns of these pushes is in its heads; returns what may be missing, for
-    /// people.
+    /// Makes sure, on a reader, that it has what it owns of these, and has learnt from everyone who lives; returns what
+    /// may be missing, for people.
     async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String>;
 
     /// Why this node cannot answer for a share, if it cannot: another owner is asked then.

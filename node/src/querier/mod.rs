@@ -171,10 +171,8 @@ impl Querier {
         if let Some(why) = self.freshness().unreadable(&piece.share) {
             return Err(QueryError::Unlearnt(why));
         }
-        if !piece.unconfirmed.is_empty() {
-            let missing = self.freshness().catch_up(&piece.unconfirmed, deadline).await;
-            missing.into_iter().for_each(|text| notes.warnings.add(text));
-        }
+        let missing = self.freshness().catch_up(&piece.unconfirmed, deadline).await;
+        missing.into_iter().for_each(|text| notes.warnings.add(text));
         question.read(self, piece, notes).await
     }
 

@@ -8,9 +8,10 @@ use bincode::{Decode, Encode};
 use grapevine_gossip::ring::{InvalidName, Token, TokenRange};
 use grapevine_logql::eval_limits::EvalLimits;
 use grapevine_storage::atom::PushId;
+use grapevine_storage::index::Day;
 
 use super::Asker;
-use super::freshness::{UNCONFIRMED_MAX, Unconfirmed};
+use super::freshness::{Doubt, UNCONFIRMED_MAX, Unconfirmed};
 use super::notes::SentNotes;
 use super::question::Piece;
 use super::share::Share;
@@ -33,8 +34,8 @@ struct SentPiece {
     limits: [u64; 4],
     ranges: Vec<(u64, u64)>,
     now: i64,
-    /// Origin and number of pushes, and who has them.
-    unconfirmed: Vec<(u64, u64, String)>,
+    /// What readers may lack, and who has it.
+    unconfirmed: Vec<(SentDoubt, String)>,
 }
 
 /// One message of an answer.
@@ -113,14 +114,28 @@ fn malformed(why: impl Into<String>) -> MessageError {
     MessageError::Malformed(why.into())
 }
 
-fn sent(unconfirmed: &Unconfirmed) -> (u64, u64, String) {
-    let Unconfirmed { push: PushId { origin, sequence }, holder } = unconfirmed;
-    (*origin, *sequence, holder.to_string())
+/// [`Doubt`] as it travels.
+#[derive(Clone, Copy, Debug, Encode, Decode)]
+enum SentDoubt {
+    Push(PushId),
+    Packs(i32),
 }
 
-fn received((origin, sequence, holder): &(u64, u64, String)) -> Result<Unconfirmed, MessageError> {
-    let holder = holder.parse().map_err(|error: InvalidName| malformed(error.to_string()))?;
-    Ok(Unconfirmed { push: PushId { origin: *origin, sequence: *sequence }, holder })
+fn sent(unconfirmed: &Unconfirmed) -> (SentDoubt, String) {
+    let doubt = match unconfirmed.doubt {
+        Doubt::Push(push) => SentDoubt::Push(push),
+        Doubt::Packs(day) => SentDoubt::Packs(day.0),
+    };
+    (doubt, unconfirmed.holder.to_string())
+}
+
+fn received((doubt, holder): &(SentDoubt, String)) -> Result<Unconfirmed, MessageError> {
+    let holder = holder.parse().map_err(|error: InvalidName| MessageError::Malformed(error.to_string()))?;
+    let doubt = match doubt {
+        SentDoubt::Push(push) => Doubt::Push(*push),
+        SentDoubt::Packs(day) => Doubt::Packs(Day(*day)),
+    };
+    Ok(Unconfirmed { doubt, holder })
 }
 
 #[cfg(test)]
@@ -137,7 +152,7 @@ mod tests {
     use super::{Frame, Message};
     use crate::cluster::message::{decode, encode};
     use crate::querier::Asker;
-    use crate::querier::freshness::Unconfirmed;
+    use crate::querier::freshness::{Doubt, Unconfirmed};
     use crate::querier::lines::{FoundLines, LinesWanted};
     use crate::querier::numbers::LeafWanted;
     use crate::querier::question::Piece;
@@ -152,7 +167,8 @@ mod tests {
         let asker = Asker { tenants, detected_level, limits: EvalLimits::DEFAULT, timeout, explain: true };
         let share = Share::of([TokenRange { first: Token(5), last: Token(9) }]);
         let push = PushId { origin: u64::MAX, sequence: 3 };
-        let unconfirmed = vec![Unconfirmed { push, holder: "n1".parse().unwrap() }].into();
+        let doubt = Doubt::Push(push);
+        let unconfirmed = vec![Unconfirmed { doubt, holder: "n1".parse().unwrap() }].into();
         Piece { asker: Arc::new(asker), share, now: -1, unconfirmed }
     }
 

@@ -89,6 +89,16 @@ impl Pending {
         due.map(|(key, waiting)| (*key, waiting.heard.clone())).collect()
     }
 
+    /// The days of which a member has not heard of every pack.
+    pub fn unheard_by(&self, member: &NodeId) -> BTreeSet<Day> {
+        let packs = lock(&self.packs);
+        packs
+            .iter()
+            .filter(|(_, waiting)| !waiting.heard.contains(member))
+            .map(|((day, _), _)| *day)
+            .collect()
+    }
+
     /// How many packs wait.
     pub fn len(&self) -> usize {
         lock(&self.packs).len()
@@ -128,13 +138,13 @@ impl Replication {
         let owners: BTreeSet<&NodeId> = streams
             .iter()
             .flat_map(|stream| placement.owners(*stream).chain(placement.holders(*stream)))
-            .filter(|owner| *owner != placement.me() && placement.is_live(owner))
+            .filter(|owner| *owner != placement.me())
             .collect();
         let Ok(body) = encode(&announce) else {
             tracing::error!(%pack, "a pack's announcement is too large; its owners learn of it by comparing");
             return drop(lock(&self.announcing.packs).remove(&(day, pack)));
         };
-        let missing = owners.iter().filter(|owner| !heard.contains(owner));
+        let missing = owners.iter().filter(|owner| !heard.contains(owner) && placement.is_live(owner));
         let peers = missing.filter_map(|owner| placement.view().peer(owner));
         let told = peers.map(|peer| async {
             let heard = self.parts.cluster.peers().call(
@@ -155,7 +165,7 @@ impl Replication {
         let mut packs = lock(&self.announcing.packs);
         let Some(waiting) = packs.get_mut(&(day, pack)) else { return };
         waiting.heard.extend(told);
-        // Owners that are down are not waited for: they learn of it when they come back.
+        // Who is down is told when it is back, unless it has left for good by then.
         if owners.iter().all(|owner| waiting.heard.contains(owner)) && waiting.not_before.is_none() {
             packs.remove(&(day, pack));
         }

@@ -15,16 +15,16 @@ use grapevine_gossip::ring::{NodeId, Token, TokenRange};
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::atom::PushId;
 use grapevine_storage::index::{Day, TimeRange};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::compare::of_log;
-use super::message::{Doubted, PushesOf};
+use super::message::{Doubted, Doubtful, PushesOf};
 use super::{Replication, lock};
 use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::{CATCH_UP, UNCONFIRMED};
 use crate::exec::Lane;
 use crate::ingester::heads::HeadKey;
-use crate::querier::freshness::{Found, Freshness, UNCONFIRMED_MAX, Unconfirmed};
+use crate::querier::freshness::{Doubt, Found, Freshness, UNCONFIRMED_MAX, Unconfirmed};
 use crate::querier::share::Share;
 use crate::querier::spread::Spread;
 
@@ -92,14 +92,19 @@ impl Replication {
             async move { (&peer.id, call.await) }
         });
         let (own, theirs) = tokio::join!(self.doubted(message), futures_util::future::join_all(asked));
-        let mut known: BTreeMap<PushId, NodeId> = BTreeMap::new();
-        known.extend(own.into_iter().map(|push| (push, placement.me().clone())));
+        let mut known: BTreeMap<Doubt, NodeId> = BTreeMap::new();
+        let mut packs: BTreeSet<(NodeId, Day)> = BTreeSet::new();
+        let mut note = |holder: &NodeId, doubtful: Doubtful| {
+            known.extend(doubtful.pushes.into_iter().map(|push| (Doubt::Push(push), holder.clone())));
+            packs.extend(doubtful.days.into_iter().map(|day| (holder.clone(), Day(day))));
+        };
+        note(placement.me(), own);
         for (peer, answer) in theirs {
             match answer
                 .map_err(|error| error.to_string())
-                .and_then(|answer| decode::<PushesOf>(&answer).map_err(|error| error.to_string()))
+                .and_then(|answer| decode::<Doubtful>(&answer).map_err(|error| error.to_string()))
             {
-                Ok(PushesOf { pushes }) => known.extend(pushes.into_iter().map(|push| (push, peer.clone()))),
+                Ok(doubtful) => note(peer, doubtful),
                 Err(reason) => {
                     tracing::debug!(%peer, reason, "a member did not say what readers may lack");
                     let text = format!("`{peer}` cannot be reached: lines that only it holds are missing");
@@ -107,12 +112,16 @@ impl Replication {
                 }
             }
         }
-        found.unconfirmed = known.into_iter().map(|(push, holder)| Unconfirmed { push, holder }).collect();
+        let packs = packs.into_iter().map(|(holder, day)| Unconfirmed { doubt: Doubt::Packs(day), holder });
+        let pushes = known.into_iter().map(|(doubt, holder)| Unconfirmed { doubt, holder });
+        // Packs first: should the list be cut, they weigh more.
+        found.unconfirmed = packs.chain(pushes).collect();
         found
     }
 
-    /// Pushes that this node holds and that a reader of their streams is not known to hold.
-    async fn doubted(&self, question: Doubted) -> Vec<PushId> {
+    /// Pushes that this node holds and that a reader of their streams is not known to hold, and days of which it has
+    /// announced packs that a reader has not heard of.
+    async fn doubted(&self, question: Doubted) -> Doubtful {
         let Doubted { tenants, times: (first, last), readers, most } = question;
         let arcs = |arcs: Vec<(u64, u64)>| {
             Share::of(
@@ -126,6 +135,9 @@ impl Replication {
             .filter(|(reader, _)| *reader != me)
             .collect();
         self.placement();
+        let wanted = Day::of(first)..=Day::of(last);
+        let days = readers.iter().flat_map(|(reader, _)| self.announcing.unheard_by(reader));
+        let days: BTreeSet<i32> = days.filter(|day| wanted.contains(day)).map(|day| day.0).collect();
         let confirmed = lock(&self.confirmed);
         let mut doubted = BTreeSet::new();
         for tenant in tenants {
@@ -143,19 +155,38 @@ impl Replication {
                 }
             }
         }
-        doubted.into_iter().take(most as usize).collect()
+        let pushes = doubted.into_iter().take(most as usize).collect();
+        Doubtful { pushes, days: days.into_iter().collect() }
     }
 
     /// Takes in what this node lacks of these pushes; says what could not be had.
     async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String> {
-        let missing: Vec<&Unconfirmed> = {
-            let taken = lock(&self.taken);
-            unconfirmed.iter().filter(|one| !taken.contains(one.push)).collect()
-        };
-        let mut from: BTreeMap<&NodeId, Vec<PushId>> = BTreeMap::new();
-        missing.iter().for_each(|one| from.entry(&one.holder).or_default().push(one.push));
         let mut warnings = Vec::new();
-        for (holder, pushes) in from.into_iter().filter(|(holder, _)| **holder != *self.parts.cluster.me()) {
+        let until = deadline.min(Instant::now() + ASK_MAX);
+        match timeout_at(until, self.learn_from_newcomers()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                warnings.push(format!("lines of a member that came back may be missing: {error:#}"))
+            }
+            Err(_) => warnings
+                .push("lines of a member that came back may be missing: it takes long to learn".into()),
+        }
+        let others = unconfirmed.iter().filter(|one| one.holder != *self.parts.cluster.me());
+        let mut from: BTreeMap<&NodeId, Vec<PushId>> = BTreeMap::new();
+        for one in others {
+            match one.doubt {
+                Doubt::Push(push) if lock(&self.taken).contains(push) => {}
+                Doubt::Push(push) => from.entry(&one.holder).or_default().push(push),
+                Doubt::Packs(day) => {
+                    if let Err(error) = self.learn_day_from(&one.holder, day).await {
+                        let holder = &one.holder;
+                        warnings
+                            .push(format!("packs of {day} that `{holder}` wrote may be missing: {error:#}"));
+                    }
+                }
+            }
+        }
+        for (holder, pushes) in from {
             if let Err(error) = self.catch_up_from(holder, pushes, deadline).await {
                 let error = format!("{error:#}");
                 tracing::info!(%holder, error, "what a member holds could not be fetched for a query");
@@ -163,6 +194,12 @@ impl Replication {
             }
         }
         warnings
+    }
+
+    async fn learn_day_from(&self, holder: &NodeId, day: Day) -> Result<()> {
+        let placement = self.placement();
+        let peer = placement.view().peer(holder).context("it is no member any more")?;
+        self.learn_packs(peer, day).await
     }
 
     async fn catch_up_from(&self, holder: &NodeId, pushes: Vec<PushId>, deadline: Instant) -> Result<()> {
@@ -196,8 +233,8 @@ pub(super) struct Doubts(pub(super) Arc<Replication>);
 impl Handler for Doubts {
     fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
         Box::pin(async move {
-            let pushes = self.0.doubted(decode(&request.body)?).await;
-            Ok(reply.send(encode(&PushesOf { pushes })?).await?)
+            let doubtful = self.0.doubted(decode(&request.body)?).await;
+            Ok(reply.send(encode(&doubtful)?).await?)
         })
     }
 }

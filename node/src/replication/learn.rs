@@ -1,13 +1,13 @@
 //! A node learns which packs another knows and it does not: after it was away, and whenever it turns out that it
 //! missed an announcement.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use grapevine_gossip::membership::Peer;
-use grapevine_gossip::ring::{RingHash, TokenRange};
+use grapevine_gossip::ring::{NodeId, RingHash, TokenRange};
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::index::{Day, IndexError, PackId};
 use grapevine_storage::stream::StreamId;
@@ -38,12 +38,19 @@ const RECENT_DAYS: usize = 2;
 pub(super) struct Learnt {
     ring: Option<RingHash>,
     ranges: Option<Share>,
+    /// Everyone who lives and from whom all was learnt, in its present life. One that was not seen for a while is to be
+    /// learnt from again: it may have packed what only it had.
+    peers: BTreeMap<NodeId, u64>,
 }
 
 impl Learnt {
     /// Whether all of a range was learnt.
     pub(super) fn has(&self, range: &TokenRange) -> bool {
         self.ranges.iter().flat_map(Share::ranges).any(|learnt| learnt.covers(range))
+    }
+
+    fn from(&self, peer: &Peer) -> bool {
+        self.peers.get(&peer.id) == Some(&peer.incarnation)
     }
 }
 
@@ -60,9 +67,16 @@ impl Replication {
             if placement.ring().member(placement.me()).is_none_or(|me| me.tokens.is_empty()) {
                 continue;
             }
+            lock(&self.learnt).peers.retain(|id, incarnation| {
+                placement.live_peers().any(|peer| peer.id == *id && peer.incarnation == *incarnation)
+            });
             let hash = placement.ring().hash();
             let is_new = lock(&self.learnt).ring != Some(hash);
             if !is_new && last.elapsed() < AGAIN {
+                if let Err(error) = self.learn_from_newcomers().await {
+                    let error = format!("{error:#}");
+                    tracing::info!(error, "what another member knows is not learnt yet; trying again");
+                }
                 continue;
             }
             let days = if is_new { usize::MAX } else { RECENT_DAYS };
@@ -70,7 +84,10 @@ impl Replication {
                 Ok(()) => {
                     last = Instant::now();
                     let ranges = placement.ring().ranges_of(placement.me(), placement.replication_factor());
-                    *lock(&self.learnt) = Learnt { ring: Some(hash), ranges: Some(Share::of(ranges)) };
+                    {
+                        let mut learnt = lock(&self.learnt);
+                        (learnt.ring, learnt.ranges) = (Some(hash), Some(Share::of(ranges)));
+                    }
                     self.parts.cluster.set_active().await;
                 }
                 Err(error) => {
@@ -83,12 +100,37 @@ impl Replication {
 
     async fn learn_all(&self, placement: &Placement, days: usize) -> Result<()> {
         for peer in placement.live_peers() {
-            let theirs =
-                self.days_of(peer).await.with_context(|| format!("ask `{}` for its days", peer.id))?;
-            for day in theirs.into_iter().rev().take(days) {
-                let learnt = self.learn_packs(peer, day).await;
-                learnt.with_context(|| format!("learn the packs of {day} from `{}`", peer.id))?;
-            }
+            self.learn_from(peer, days).await?;
+        }
+        Ok(())
+    }
+
+    /// Learns from everyone who lives and from whom it was not learnt yet.
+    ///
+    /// # Errors
+    /// One of them cannot be reached, or a pack cannot be had.
+    pub(super) async fn learn_from_newcomers(&self) -> Result<()> {
+        let placement = self.placement();
+        let is_new = |peer: &&Peer| !lock(&self.learnt).from(peer);
+        if !placement.live_peers().any(|peer| is_new(&peer)) {
+            return Ok(());
+        }
+        // One at a time: who waits finds it done.
+        let _turn = self.learning.lock().await;
+        for peer in placement.live_peers().filter(is_new) {
+            self.learn_from(peer, usize::MAX).await?;
+        }
+        Ok(())
+    }
+
+    async fn learn_from(&self, peer: &Peer, days: usize) -> Result<()> {
+        let theirs = self.days_of(peer).await.with_context(|| format!("ask `{}` for its days", peer.id))?;
+        for day in theirs.into_iter().rev().take(days) {
+            let learnt = self.learn_packs(peer, day).await;
+            learnt.with_context(|| format!("learn the packs of {day} from `{}`", peer.id))?;
+        }
+        if days == usize::MAX {
+            lock(&self.learnt).peers.insert(peer.id.clone(), peer.incarnation);
         }
         Ok(())
     }

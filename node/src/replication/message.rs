@@ -104,6 +104,15 @@ pub struct Doubted {
     pub most: u32,
 }
 
+/// The answer: what readers may lack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Doubtful {
+    /// Pushes.
+    pub pushes: Vec<PushId>,
+    /// Days of which a reader has not heard of all packs.
+    pub days: Vec<i32>,
+}
+
 /// Asks for pushes that the asker may lack, as far as it owns their streams.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct PushesOf {

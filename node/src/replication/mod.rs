@@ -94,6 +94,8 @@ pub struct Replication {
     taken: Mutex<PushSet>,
     announcing: Arc<Pending>,
     learnt: Mutex<Learnt>,
+    /// Held by who learns from members that came back.
+    learning: tokio::sync::Mutex<()>,
 }
 
 /// The placement by the latest view, made anew when that changes.
@@ -143,6 +145,7 @@ impl Replication {
             taken: Mutex::new(held),
             announcing,
             learnt: Mutex::default(),
+            learning: tokio::sync::Mutex::default(),
         });
         let methods = replication.parts.cluster.methods();
         methods.register(&[REPLICATE], Arc::new(deliver::Takes(replication.clone())));
