@@ -55,6 +55,11 @@ impl Exec {
         Exec { places: None, cores: 1 }
     }
 
+    /// Whether this is a simulation's.
+    pub fn is_inline(&self) -> bool {
+        self.places.is_none()
+    }
+
     /// How many pieces of work of one lane can run at once.
     pub fn parallelism(&self) -> usize {
         self.cores

@@ -86,7 +86,8 @@ pub struct Counts {
 
 impl State {
     fn tell(&mut self, violation: &str) {
-        if self.told.insert(violation.to_owned()) {
+        let phase = self.phase;
+        if self.told.insert(format!("{phase:?}: {violation}")) {
             let at = det::elapsed().as_secs_f64();
             self.violations.push(format!("at {at:.3} s, {violation}"));
         }

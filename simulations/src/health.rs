@@ -6,12 +6,14 @@ use std::io::Read;
 use anyhow::{Context as _, Result};
 use flate2::bufread::MultiGzDecoder;
 use grapevine_gossip::membership::State;
+use grapevine_gossip::ring::Member;
 
 use crate::member::Nodes;
+use crate::scenario::Scenario;
 use crate::store::FaultyStore;
 
-/// What is not well with the nodes that belong; none if all is: they are up, see each other alive and nobody else, and
-/// agree on the ring.
+/// What is not well with the nodes that belong; none if all is: they are up, see each other alive and nobody else, miss
+/// no replica, and agree on the ring.
 pub fn look(nodes: &Nodes, belonging: &[usize]) -> Option<String> {
     let mut rings = Vec::new();
     for number in belonging {
@@ -30,11 +32,30 @@ pub fn look(nodes: &Nodes, belonging: &[usize]) -> Option<String> {
                 "node {number} sees {live} of {count} active members, {members} in its ring"
             ));
         }
+        let missing = node.metrics.replica_deficit.get();
+        if missing != 0 {
+            return Some(format!("node {number} knows of {missing} replicas that are missing"));
+        }
         rings.push((*number, view.ring().hash()));
     }
     let (first, hash) = *rings.first()?;
     let (other, differs) = *rings.iter().find(|(_, other)| *other != hash)?;
     Some(format!("the rings of nodes {first} and {other} differ: {hash} and {differs}"))
+}
+
+/// What part of the ring each node leads, as the first that runs sees it: the first live owner leads a range.
+pub fn leads(nodes: &Nodes, scenario: &Scenario) -> Option<Vec<f64>> {
+    let clusters = (0..scenario.nodes.len()).filter_map(|node| nodes.get(node)?.cluster.clone());
+    let view = clusters.into_iter().next()?.view();
+    let mut shares = vec![0.0; scenario.nodes.len()];
+    for (range, owners) in view.ring().owned_ranges(scenario.replication_factor) {
+        let leader = owners.iter().find(|owner| view.peer(&owner.id).is_some_and(|peer| peer.live));
+        let place = |owner: &Member| scenario.nodes.iter().position(|node| node.name == owner.id.as_str());
+        if let Some(node) = leader.and_then(place) {
+            shares[node] += range.fraction();
+        }
+    }
+    Some(shares)
 }
 
 /// Text in a store in relation to the distinct lines in it: packs are gzip and nothing else.

@@ -11,8 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use grapevine_simulations::host::watch_panics;
 use grapevine_simulations::hunt::{EXIT_BROKEN, Hunt, Verdict};
 use grapevine_simulations::logs::Listener;
+use grapevine_simulations::page;
 use grapevine_simulations::report::Outcome;
 use grapevine_simulations::run;
+use grapevine_simulations::scale;
 use grapevine_simulations::scenario::format::Kind;
 use grapevine_simulations::scenario::{Canary, Options, SCENARIOS, Scenario, text_of};
 use tracing::level_filters::LevelFilter;
@@ -67,6 +69,18 @@ enum Task {
         /// Processes at a time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+    },
+    /// Measure ring and gossip alone, for many members.
+    Scale {
+        /// How many, one row each.
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 300, 1000])]
+        members: Vec<usize>,
+        /// Decides everything that happens.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Draw it.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
     },
 }
 
@@ -164,6 +178,7 @@ fn main() -> ExitCode {
         Task::Explain { one, html } => explain(&one, html),
         Task::List { scenario } => list(scenario.as_deref()),
         Task::Replay(one) => replay(&one),
+        Task::Scale { members, seed, svg } => measure_scale(&members, seed, svg),
         Task::Hunt { what, seeds, twice, all, jobs } => hunt(&what, seeds, twice, all, jobs),
     };
     done.unwrap_or_else(|error| {
@@ -190,7 +205,11 @@ fn explain(one: &One, html: Option<PathBuf>) -> Result<ExitCode> {
     let (outcome, ended) = run_one(one)?;
     print!("{}", outcome.timeline.told(&outcome.names, true));
     println!("{}", outcome.summary());
-    let _ = html;
+    if let Some(path) = html {
+        let about = Scenario::load(&one.what.scenario, &Options::default())?.about;
+        let page = page::draw(&outcome, &about, &headline(&one.what, one.seed, &one.skip));
+        std::fs::write(&path, page).with_context(|| format!("write `{}`", path.display()))?;
+    }
     Ok(ended)
 }
 
@@ -202,6 +221,22 @@ fn list(scenario: Option<&str>) -> Result<ExitCode> {
     for shipped in SCENARIOS {
         let scenario = Scenario::load(shipped.name, &Options::default())?;
         println!("{:34} {}", shipped.name, scenario.about);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure_scale(members: &[usize], seed: u64, svg: Option<PathBuf>) -> Result<ExitCode> {
+    println!("seed {seed}, commit {}\n{}", commit(), scale::HEAD);
+    let mut rows = Vec::new();
+    for count in members {
+        anyhow::ensure!((4..=2000).contains(count), "`{count}` members: 4 to 2000 can be measured");
+        let row = scale::measure(seed, *count)?;
+        println!("{row}");
+        rows.push(row);
+    }
+    rows.sort_by_key(|row| row.members);
+    if let Some(path) = svg {
+        std::fs::write(&path, scale::draw(&rows)).with_context(|| format!("write `{}`", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -43,6 +43,14 @@ impl Nodes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[node].upgrade()
     }
 
+    /// Lets go of a node whose process is about to end: its handlers hold it as it holds them, which does not matter to
+    /// a real process.
+    pub fn let_go(&self, node: usize) {
+        if let Some(cluster) = self.get(node).and_then(|node| node.cluster.clone()) {
+            cluster.methods().clear();
+        }
+    }
+
     fn put(&self, place: usize, node: &Arc<Node>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[place] = Arc::downgrade(node);
     }

@@ -20,6 +20,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use crate::det;
 use crate::random::Random;
 use crate::trace;
+use crate::traffic::Traffic;
 
 /// No datagram is faster. The scheduler's windows are no longer than this, which is what makes nodes independent
 /// of each other within one.
@@ -82,6 +83,7 @@ struct State {
     blocked: BTreeSet<(usize, usize)>,
     hosts: Vec<Host>,
     sent: u64,
+    traffic: Traffic,
 }
 
 #[derive(Default)]
@@ -141,7 +143,15 @@ impl Network {
         let hosts = links.iter().map(|_| Host::default()).collect();
         let (worse, blocked) = (vec![Weather::default(); links.len()], BTreeSet::new());
         let random = Random::of_part(seed, "network");
-        Network(Arc::new(Mutex::new(State { random, links, worse, blocked, hosts, sent: 0 })))
+        Network(Arc::new(Mutex::new(State {
+            random,
+            links,
+            worse,
+            blocked,
+            hosts,
+            sent: 0,
+            traffic: Traffic::default(),
+        })))
     }
 
     /// The least time that anything takes from one node to another.
@@ -157,6 +167,11 @@ impl Network {
     /// Makes all links of a node worse, for what is sent from now on.
     pub fn set_worse(&self, host: usize, worse: Weather) {
         lock(&self.0).worse[host] = worse;
+    }
+
+    /// How much was sent between whom.
+    pub fn traffic(&self) -> Traffic {
+        lock(&self.0).traffic.clone()
     }
 
     /// How many datagrams were sent.
@@ -226,8 +241,9 @@ impl Network {
         let state = &mut *state;
         let Some(target) = host_of(to.ip()).filter(|host| *host < state.hosts.len()) else { return };
         let weather = state.links[from.0][target].and(state.worse[from.0]).and(state.worse[target]);
-        let lost = state.random.permille(weather.loss_permille);
-        if lost || state.blocked.contains(&(from.0, target)) {
+        let lost = state.random.permille(weather.loss_permille) || state.blocked.contains(&(from.0, target));
+        state.traffic.add(now, from.0, target, bytes.len(), lost);
+        if lost {
             return;
         }
         let copies = 1 + u64::from(state.random.permille(weather.duplicate_permille));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::timeline::Timeline;
 use crate::trace::Digest;
+use crate::traffic::Traffic;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub struct Outcome {
     pub names: Vec<String>,
     /// What happened when.
     pub timeline: Timeline,
+    /// What went between machines.
+    pub traffic: Traffic,
     /// Promises broken, in words; empty if all is well.
     pub violations: Vec<String>,
     /// Of all events.

@@ -1,6 +1,6 @@
 //! A run of a scenario, from its first node's start to the last look.
 //!
-//! First come the faults: answers may fail, but never be wrong. Then all faults end, and everything must work
+//! First the nodes find together. Then come the faults: answers may fail, but never be wrong. Then all faults end, and everything must work
 //! again within a bounded time: pushes, complete answers, flushing into the chunk store, one ring. After a quiet
 //! while the store is weighed. Last, all power goes once more, and what is left on disks and in the store must
 //! still be everything.
@@ -72,7 +72,7 @@ fn run_here(scenario: Scenario, options: &Options, root: &Path) -> Result<Outcom
     }
     let Run { cluster, clients, scenario, weight, .. } = run;
     let operations: u64 = (0..scenario.nodes.len()).map(|node| cluster.disk(node).operations()).sum();
-    let datagrams = cluster.network().sent();
+    let (datagrams, traffic) = (cluster.network().sent(), cluster.network().traffic());
     let mut facts = format!("{} disk_operations={operations} datagrams={datagrams}", clients.facts());
     if let Some(weight) = weight {
         facts += &format!(" amplification={weight:.4}");
@@ -80,7 +80,8 @@ fn run_here(scenario: Scenario, options: &Options, root: &Path) -> Result<Outcom
     let simulated = cluster.now();
     drop(cluster);
     let names = scenario.nodes.iter().map(|node| node.name.clone()).chain(["clients".into()]).collect();
-    Ok(Outcome { names, timeline: timeline::end(), violations, digest: trace::end()?, simulated, facts })
+    let (timeline, digest) = (timeline::end(), trace::end()?);
+    Ok(Outcome { names, timeline, traffic, violations, digest, simulated, facts })
 }
 
 /// Where disks lie: in memory where the system has such a folder, since LMDB syncs for real.
@@ -103,6 +104,10 @@ struct Run {
     members: Vec<Member>,
     /// Text in the store in relation to one copy.
     weight: Option<f64>,
+    /// When it is to be noted again who leads.
+    led_at: Duration,
+    /// When all had found together, from which on faults are counted.
+    began: Duration,
 }
 
 /// What the harness knows of a node.
@@ -157,19 +162,34 @@ impl Run {
         let effects = Effects::new(stores.clone(), good_store(&scenario, options));
         let member = |node: usize| Member { belongs: !scenario.nodes[node].spare, ..Member::default() };
         let members = (0..count).map(member).collect();
-        let due = Vec::new();
-        Ok(Run { scenario, cluster, nodes, clients, stores, effects, events, due, members, weight: None })
+        let (due, led_at) = (Vec::new(), Duration::ZERO);
+        Ok(Run {
+            scenario,
+            cluster,
+            nodes,
+            clients,
+            stores,
+            effects,
+            events,
+            due,
+            members,
+            weight: None,
+            led_at,
+            began: Duration::ZERO,
+        })
     }
 
     fn all_phases(&mut self) -> Result<()> {
-        self.cluster.start(self.scenario.clients())?;
+        let bound = self.scenario.expect.recovery.0;
         self.start_all()?;
-        while self.cluster.now() < self.scenario.length {
+        self.settle(bound)?;
+        self.began = self.cluster.now();
+        self.cluster.start(self.scenario.clients())?;
+        while self.cluster.now() < self.began + self.scenario.length {
             self.begin_faults()?;
             self.step()?;
         }
         self.heal()?;
-        let bound = self.scenario.expect.recovery.0;
         self.until(Phase::Recovered, bound, "pushes, complete answers and a flush")?;
         self.settle(bound)?;
         self.weigh()?;
@@ -235,6 +255,10 @@ impl Run {
     fn step(&mut self) -> Result<()> {
         self.effects.end_due(&self.cluster);
         self.do_due()?;
+        if self.cluster.now() >= self.led_at {
+            self.led_at = self.cluster.now() + LOOK_EVERY;
+            health::leads(&self.nodes, &self.scenario).into_iter().for_each(timeline::lead);
+        }
         self.note_trouble();
         for (host, incident) in self.cluster.step()? {
             match incident {
@@ -250,6 +274,7 @@ impl Run {
 
     fn ended(&mut self, node: usize, result: Result<()>) -> Result<()> {
         ensure!(node < self.members.len(), "the clients ended by themselves: {result:?}");
+        self.nodes.let_go(node);
         self.cluster.crash(node);
         timeline::open(Stretch::Down, node, "stopped");
         let told = std::mem::take(&mut self.members[node].stopping);
@@ -291,6 +316,7 @@ impl Run {
 
     fn lose_power(&mut self, node: usize, keep_permille: u64, down: Option<Duration>) -> Result<()> {
         state(Some(node), &format!("loses power; {keep_permille} ‰ of what is unsynced stay"));
+        self.nodes.let_go(node);
         self.cluster.lose_power(node, keep_permille)?;
         self.crashed(node, "power", down);
         Ok(())
@@ -303,11 +329,12 @@ impl Run {
         state(Some(node), "starts");
         timeline::close(Stretch::Down, node);
         self.clients.set_member(node, true);
+        self.clients.note_trouble(node);
         self.cluster.start(node)
     }
 
     fn begin_faults(&mut self) -> Result<()> {
-        while let Some(event) = self.events.pop_if(|event| event.at <= self.cluster.now()) {
+        while let Some(event) = self.events.pop_if(|event| self.began + event.at <= self.cluster.now()) {
             timeline::mark(Mark::Fault, None, || event.to_string());
             self.begin(event.fault)?;
         }
@@ -328,6 +355,7 @@ impl Run {
             }
             Fault::Crash { nodes, down } => {
                 for node in self.of_those_that_belong(nodes) {
+                    self.nodes.let_go(node);
                     self.cluster.crash(node);
                     self.crashed(node, "crash", Some(down));
                 }

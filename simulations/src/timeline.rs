@@ -23,6 +23,8 @@ pub enum Mark {
     Fault,
     /// A node starts, stops, ends; a phase begins.
     State,
+    /// A push was answered with success by a node, or a question by it.
+    Answered,
     /// A node stored an object.
     Stored,
     /// A node logged a warning.
@@ -85,7 +87,9 @@ pub struct Timeline {
     pub moments: Vec<Moment>,
     /// Stretches that have ended, by their ends.
     pub spans: Vec<Span>,
-    open: Vec<Span>,
+    /// From when on each node leads which part of the ring.
+    pub leads: Vec<(Duration, Vec<f64>)>,
+    pub(crate) open: Vec<Span>,
 }
 
 /// Begins this thread's timeline.
@@ -109,6 +113,16 @@ pub fn mark(mark: Mark, node: Option<usize>, text: impl FnOnce() -> String) {
             && timeline.moments.len() < MOMENTS_MAX
         {
             timeline.moments.push(Moment { at: det::elapsed(), mark, node, text: text() });
+        }
+    });
+}
+
+/// From now on each node leads these parts of the ring.
+pub fn lead(shares: Vec<f64>) {
+    TIMELINE.with_borrow_mut(|timeline| {
+        let is_new = timeline.leads.last().is_none_or(|(_, last)| *last != shares);
+        if is_new && timeline.leads.len() < MOMENTS_MAX {
+            timeline.leads.push((det::elapsed(), shares));
         }
     });
 }
@@ -153,7 +167,7 @@ pub struct Told<'a> {
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for moment in &self.timeline.moments {
-            if !self.all && matches!(moment.mark, Mark::Stored | Mark::Warning) {
+            if !self.all && matches!(moment.mark, Mark::Stored | Mark::Warning | Mark::Answered) {
                 continue;
             }
             let name = moment.node.and_then(|node| self.names.get(node)).map_or("", String::as_str);

@@ -19,3 +19,11 @@ fn members_agree_on_the_ring_after_every_fault_and_each_seed_replays_event_by_ev
     let found = hunt(&[path.to_str().unwrap()], true).run(0..4, true, &|_, _| ()).unwrap();
     assert_eq!(found, []);
 }
+
+#[test]
+fn whatever_node_is_pushed_to_and_asked_nothing_is_lost_and_each_seed_replays_event_by_event() {
+    let found = hunt(&["three-nodes", "--minutes", "0.2", "--events", "0"], true)
+        .run(0..2, true, &|_, _| ())
+        .unwrap();
+    assert_eq!(found, []);
+}

@@ -79,10 +79,10 @@ impl Handler for StatusHandler {
 
 /// How this node is.
 async fn measure(node: &Node, cluster: &Cluster) -> anyhow::Result<Status> {
-    let (index, dir) = (node.index.clone(), node.env.data_dir.clone());
+    let (index, dir, exec) = (node.index.clone(), node.env.data_dir.clone(), node.env.exec.clone());
     let kept = node.env.exec.run(Lane::Disk, move || {
         let load = packs(&index)?;
-        let usage = Usage::of(&dir, 0)?;
+        let usage = Usage::of(&exec, &dir, 0)?;
         anyhow::Ok(Load { disk_used: usage.used, disk_total: usage.total, ..load })
     });
     let mut load = kept.await?;

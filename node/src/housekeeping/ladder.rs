@@ -11,7 +11,8 @@ impl Housekeeper {
     /// One look at the disk.
     pub(super) async fn watch_disk(&self) -> anyhow::Result<()> {
         let (dir, spool) = (self.env.data_dir.clone(), self.metrics.spool_bytes.get().max(0) as u64);
-        let usage = self.env.exec.run(Lane::Disk, move || Usage::of(&dir, spool)).await?;
+        let exec = self.env.exec.clone();
+        let usage = self.env.exec.run(Lane::Disk, move || Usage::of(&exec, &dir, spool)).await?;
         let rung = rung(&self.config.disk, usage);
         self.metrics.disk_used.set(usage.ratio());
         self.metrics.disk_rung.set(rung as i64);

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::{Clients, PATIENCE, Phase, State, server, told};
 use crate::det;
 use crate::random::Random;
+use crate::timeline::{self, Mark};
 use crate::trace;
 use crate::wire::Client;
 use crate::workload::{Entry, Workload};
@@ -114,6 +115,7 @@ impl State {
             return None;
         };
         self.counts.answers += 1;
+        timeline::mark(Mark::Answered, None, || format!("{what}, asked at {asked:?}: {:?}", answer.warnings));
         if let Some(warning) = answer.warnings.first() {
             self.counts.incomplete += 1;
             self.waits_for = format!("complete {what}: {warning}");

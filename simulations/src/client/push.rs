@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::{AGAIN, Clients, PATIENCE, Phase, server, told};
 use crate::det;
 use crate::random::Random;
+use crate::timeline::{self, Mark};
 use crate::trace;
 use crate::wire::Client;
 
@@ -95,6 +96,7 @@ impl Clients {
         state.counts.pushes += 1;
         if status == Some(204) {
             parts.iter().for_each(|(stream, sequences)| state.ledger.acknowledge(*stream, sequences.start));
+            timeline::mark(Mark::Answered, Some(node), || format!("took {parts:?}"));
         } else {
             state.counts.refused += 1;
             state.waits_for = format!("a push to node {node}: {}", told(answer.as_ref()));

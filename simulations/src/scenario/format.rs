@@ -213,7 +213,7 @@ pub struct Generator {
 /// Which nodes: names, zones as `zone:kitchen`, `all`, or `clients`.
 pub type Nodes = Vec<String>;
 
-/// A fault at a time. Each `at` counts from the beginning; `down` and `length` say for how long.
+/// A fault at a time. Each `at` counts from when the nodes have found together; `down` and `length` say for how long.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
