@@ -440,7 +440,7 @@ fn a_hidden_stream_is_not_found_and_its_pack_knows_what_is_left_of_it() {
 #[test]
 fn packs_that_were_replaced_or_removed_are_remembered_until_they_are_added_again() {
     let (_dir, index) = index();
-    let day = index.day_or_create(Day(0)).unwrap();
+    let day = index.day_or_create(DAY).unwrap();
     let labels = [Labels::new([("a", "b")])];
     let packs = [1, 2, 3].map(|id| pack(id, "t", &labels, 10, 20));
     day.add_pack(&packs[0]).unwrap();
