@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use grapevine::cli::exit::{self, Exit};
 use grapevine::cli::{
-    Cli, Command, cluster, config, demo, fsck, generate, hash, index, labels, pack, push, query, ring, serve,
-    tail, workers,
+    Cli, Command, cluster, config, demo, fsck, generate, hash, index, labels, leave, pack, push, query, ring,
+    serve, tail, workers,
 };
 
 /// Threads that blocking work may use: the lanes bound it far below.
@@ -53,6 +53,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(args) => serve::run(args).await,
         Command::Cluster(args) => cluster::run(args),
         Command::Ring(args) => ring::run(args).await,
+        Command::Leave(args) => leave::run(args).await,
         Command::Query(args) => query::run(args).await,
         Command::Tail(args) => tail::run(args).await,
         Command::Push(args) => push::run(args).await,

@@ -107,3 +107,16 @@ pub async fn flush(State(node): State<Arc<Node>>) -> Result<StatusCode, ApiError
         Err(error) => Err(ApiError::internal(format!("the flush was cut off: {error}\n"))),
     }
 }
+
+/// `POST /leave`: the node hands over what it holds, leaves its cluster and ends. Answers at once; `/ring` shows how far it
+/// is.
+pub async fn leave(State(node): State<Arc<Node>>) -> Result<(StatusCode, &'static str), ApiError> {
+    let Some(replication) = &node.replication else {
+        return Err(ApiError::new(
+            StatusCode::CONFLICT,
+            "the node stands alone: there is no cluster to leave\n",
+        ));
+    };
+    replication.ask_to_leave();
+    Ok((StatusCode::ACCEPTED, "the node hands over what it holds, and ends when it has\n"))
+}

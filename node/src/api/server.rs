@@ -80,6 +80,7 @@ fn routes() -> Router<Arc<Node>> {
         .route("/metrics", get(ops::metrics))
         .route("/config", get(ops::config))
         .route("/flush", post(ops::flush))
+        .route("/leave", post(ops::leave))
         .route("/workers", get(workers::list))
         .route("/workers/{name}/{order}", post(workers::order))
         .route("/services", get(ops::services))

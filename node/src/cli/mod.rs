@@ -4,12 +4,14 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod demo;
+mod departure;
 pub mod exit;
 pub mod fsck;
 pub mod generate;
 pub mod hash;
 pub mod index;
 pub mod labels;
+pub mod leave;
 pub mod notify;
 mod offline;
 pub mod output;
@@ -46,6 +48,8 @@ pub enum Command {
     Cluster(cluster::ClusterArgs),
     /// Show the members of a node's cluster, what they own and hold.
     Ring(ring::RingArgs),
+    /// Have a node hand over what it holds, leave its cluster and end.
+    Leave(leave::LeaveArgs),
     /// Ask for log lines or numbers with LogQL.
     Query(query::QueryArgs),
     /// Follow log lines as they arrive.

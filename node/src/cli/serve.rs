@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::cluster::MemberArgs;
 use super::exit::{Exit, ExitError};
-use super::notify;
+use super::{departure, notify};
 use crate::access::watch::on_change;
 use crate::api::server;
 use crate::api::starting::Door;
@@ -153,8 +153,9 @@ pub async fn serve(
     let listener = env.net.http(address).await.with_context(|| format!("listen on `{address}`"))?;
     let address = listener.local_addr()?;
     notify::tell(notify::REPLAYING);
+    let (opened, node) = oneshot::channel::<Arc<Node>>();
     let stopped = async {
-        stop.await;
+        departure::wait(stop, node).await;
         notify::tell(notify::STOPPING);
         tracing::info!("stopping: requests under way are finished, then heads are packed");
     };
@@ -168,6 +169,7 @@ pub async fn serve(
         }
     };
     let (node, loops) = Node::open(env, config, store).await?;
+    let _ = opened.send(node.clone()); // Nobody waits for it once the node was told to stop.
     let watching = watch(&node, certificate);
     let working = tokio::spawn(loops.run());
     node.housekeeper.prepare().await;

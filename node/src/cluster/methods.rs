@@ -39,9 +39,11 @@ pub const TAIL: Method = first(13);
 pub const STATUS: Method = first(20);
 /// Pack and ship all that is yours to pack.
 pub const FLUSH: Method = first(21);
+/// By which ring have you learnt everything, and from me?
+pub const LEARNT: Method = first(23);
 
 /// All methods.
-pub const ALL: [Method; 13] = [
+pub const ALL: [Method; 14] = [
     REPLICATE,
     COMPARE,
     CATCH_UP,
@@ -55,6 +57,7 @@ pub const ALL: [Method; 13] = [
     TAIL,
     STATUS,
     FLUSH,
+    LEARNT,
 ];
 
 /// Leads calls to those who answer them.

@@ -209,6 +209,14 @@ impl Cluster {
         })
     }
 
+    /// Tells the others of another state.
+    pub async fn set_state(&self, state: State) {
+        let membership = lock(&self.running).membership.clone();
+        if let Some(membership) = membership {
+            membership.set_state(state).await;
+        }
+    }
+
     /// Tells the others that this node has what it owns and may be asked.
     pub async fn set_active(&self) {
         let membership = lock(&self.running).membership.clone();

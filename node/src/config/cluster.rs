@@ -6,6 +6,7 @@ use std::time::Duration;
 use grapevine_gossip::identity::JoinToken;
 use grapevine_gossip::limits::REPLICAS_MAX;
 use grapevine_gossip::ring::{NodeId, Weight, Zone};
+use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::keys::table;
@@ -42,7 +43,23 @@ table! {
         /// How long a node that is not heard of stays a member. Longer leaves a machine more time to restart
         /// before others take over what it owns; shorter restores the number of replicas sooner.
         forget_after: Period = Period::seconds(15 * 60),
+        /// What SIGTERM means: `stay`, for a node that will be back, or `leave`, to hand over and be a member no
+        /// more, as `grapevine leave` does.
+        on_stop: OnStop = OnStop::Stay,
+        /// How long handing over may take. A node that is not done by then stops all the same, as one that stays: its
+        /// log keeps what is left.
+        leave_timeout: Period = Period::seconds(10 * 60),
     }
+}
+
+/// What a node does as it is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStop {
+    /// It stays a member, and is expected back.
+    Stay,
+    /// It hands over and leaves.
+    Leave,
 }
 
 /// The shortest time after which a silent node may be forgotten: well above what it takes to notice its silence.

@@ -34,9 +34,10 @@ pub struct Assigned {
     pub orphaned: Share,
 }
 
-/// Whether a member answers queries for the ranges it owns.
+/// Whether a member answers queries for the ranges it owns. One that leaves hands over what it holds, so that it may lack
+/// something already.
 pub fn serves_reads(peer: &Peer) -> bool {
-    matches!(peer.profile.state, State::Active | State::Leaving)
+    peer.profile.state == State::Active
 }
 
 impl Spread {

@@ -49,7 +49,13 @@ impl Learnt {
         self.ranges.iter().flat_map(Share::ranges).any(|learnt| learnt.covers(range))
     }
 
-    fn from(&self, peer: &Peer) -> bool {
+    /// The ring by which everything was learnt last; zero before.
+    pub(super) fn ring_hash(&self) -> u64 {
+        self.ring.map_or(0, |ring| ring.0)
+    }
+
+    /// Whether all was learnt from a member, in its present life.
+    pub(super) fn from(&self, peer: &Peer) -> bool {
         self.peers.get(&peer.id) == Some(&peer.incarnation)
     }
 }

@@ -5,6 +5,7 @@
 //! compare   owners ask each other what they hold, and send what is missing
 //! announce  the primary says what it has packed; the others index it and let go of what it covers
 //! learn     a node that was away learns of packs it does not know; fetch brings those it cannot reach
+//! leave     a member hands over what it holds, and goes
 //! fresh     a query finds out which pushes its reader may not have yet
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod duty;
 mod fetch;
 pub mod fresh;
 mod learn;
+pub mod leave;
 pub mod message;
 pub mod placement;
 pub mod quorum;
@@ -32,14 +34,16 @@ use grapevine_gossip::ring::NodeId;
 use grapevine_storage::atom::{PushId, PushSet};
 use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::Index;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use self::announce::Pending;
 use self::confirmed::{Confirmed, run_of};
 use self::learn::Learnt;
 use self::placement::Placement;
 use crate::cluster::Cluster;
-use crate::cluster::methods::{ANNOUNCE, CATCH_UP, COMPARE, FLUSH, PACK, PACK_SETS, REPLICATE, UNCONFIRMED};
+use crate::cluster::methods::{
+    ANNOUNCE, CATCH_UP, COMPARE, FLUSH, LEARNT, PACK, PACK_SETS, REPLICATE, UNCONFIRMED,
+};
 use crate::disk::DiskGate;
 use crate::env::Env;
 use crate::ingester::Ingester;
@@ -96,6 +100,7 @@ pub struct Replication {
     learnt: Mutex<Learnt>,
     /// Held by who learns from members that came back.
     learning: tokio::sync::Mutex<()>,
+    leave_asked: Notify,
 }
 
 /// The placement by the latest view, made anew when that changes.
@@ -146,11 +151,13 @@ impl Replication {
             announcing,
             learnt: Mutex::default(),
             learning: tokio::sync::Mutex::default(),
+            leave_asked: Notify::new(),
         });
         let methods = replication.parts.cluster.methods();
         methods.register(&[REPLICATE], Arc::new(deliver::Takes(replication.clone())));
         methods.register(&[COMPARE], Arc::new(compare::Compares(replication.clone())));
         methods.register(&[ANNOUNCE], Arc::new(announce::Hears(replication.clone())));
+        methods.register(&[LEARNT], Arc::new(leave::Tells(replication.clone())));
         methods.register(&[UNCONFIRMED], Arc::new(fresh::Doubts(replication.clone())));
         methods.register(&[CATCH_UP], Arc::new(fresh::Supplies(replication.clone())));
         methods.register(&[FLUSH], Arc::new(announce::Flushes(replication.clone())));

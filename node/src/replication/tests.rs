@@ -85,6 +85,21 @@ impl Trio {
         }
     }
 
+    /// Pushes a line to one node as if all others had failed: only its own log and heads have it.
+    async fn push_to_one(&self, n: usize, number: i64) {
+        let node = &self.bed(n).node;
+        let line = format!("only {n}");
+        let values = serde_json::json!([[(NOW + 10 + number).to_string(), line]]);
+        let body = serde_json::json!({"streams": [{"stream": {"app": "s1"}, "values": values}]});
+        let (limits, cache) = (node.limits.of("fake"), StreamCache::default());
+        let context = Context { tenant: "fake", limits, cache: &cache, now: NOW };
+        let headers =
+            Headers { content_type: Some("application/json"), content_encoding: None, backfill_shard: None };
+        let (batch, _) = accept(Endpoint::Loki, headers, &body.to_string().into(), &context).unwrap();
+        let push = PushId { origin: 7, sequence: number as u64 };
+        node.ingester.push("fake".into(), Some(push), batch).await.unwrap();
+    }
+
     async fn stop(&mut self, n: usize) -> (TempDir, Vec<(String, String)>) {
         self.nodes[n].take().unwrap().stop().await
     }
@@ -204,19 +219,7 @@ async fn a_query_finds_what_only_one_owner_holds_whoever_is_asked() {
     trio.push(0, 1).await;
     trio.until("each node holds all lines", |node| in_heads(node) == STREAMS as u64).await;
     for n in 0..3 {
-        // As if the others had failed while this one took it: only its own log and heads have it.
-        let node = &trio.bed(n).node;
-        let line = format!("only {n}");
-        let body = serde_json::json!({"streams": [
-            {"stream": {"app": "s1"}, "values": [[(NOW + 10 + n as i64).to_string(), line]]}
-        ]});
-        let (limits, cache) = (node.limits.of("fake"), StreamCache::default());
-        let context = Context { tenant: "fake", limits, cache: &cache, now: NOW };
-        let headers =
-            Headers { content_type: Some("application/json"), content_encoding: None, backfill_shard: None };
-        let (batch, _) = accept(Endpoint::Loki, headers, &body.to_string().into(), &context).unwrap();
-        let push = PushId { origin: 7, sequence: n as u64 };
-        node.ingester.push("fake".into(), Some(push), batch).await.unwrap();
+        trio.push_to_one(n, n as i64).await;
         let asked = trio.bed((n + 1) % 3);
         let lines = asked.lines(r#"{app="s1"}"#, NOW, NOW + SECOND).await;
         assert!(lines.contains(&format!("only {n}")), "{lines:?}");
@@ -254,4 +257,39 @@ async fn small_packs_are_merged_by_one_member_and_the_others_follow() {
 fn packs(node: &Node) -> Vec<grapevine_storage::index::PackId> {
     let day = node.index.day(Day::of(NOW)).unwrap().unwrap();
     day.read(|snapshot| snapshot.packs()).unwrap().into_iter().map(|(id, _)| id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_leaves_takes_nothing_with_it() {
+    let mut trio = Trio::new(true).await;
+    trio.push(0, 1).await;
+    trio.until("each node holds all lines", |node| in_heads(node) == STREAMS as u64).await;
+    // Only the one that leaves has these.
+    trio.push_to_one(2, 0).await;
+    let mut told = Vec::new();
+    let leaver = trio.bed(2).node.replication.clone().unwrap();
+    leaver.hand_over(SOON, |how_far| told.push(how_far.to_owned())).await.unwrap();
+    assert_eq!(told.last().unwrap(), "has left the cluster");
+    assert_eq!(in_heads(&trio.bed(2).node), 0, "it kept what it was to hand over");
+    drop(leaver);
+    trio.stop(2).await;
+    let all = STREAMS as u64 + 1;
+    trio.until("both others have every line", |node| in_heads(node) + in_packs(node) == all).await;
+    for n in 0..2 {
+        let lines = trio.bed(n).lines(r#"{app=~".+"}"#, NOW, NOW + SECOND).await;
+        assert_eq!(lines.len() as u64, all, "{lines:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_member_cannot_leave() {
+    let mut trio = Trio::new(true).await;
+    trio.stop(1).await;
+    trio.stop(2).await;
+    trio.until("it is alone", |node| {
+        node.replication.as_ref().unwrap().placement().live_peers().count() == 0
+    })
+    .await;
+    let error = trio.bed(0).node.replication.as_ref().unwrap().hand_over(SOON, |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("no other active member"), "{error}");
 }

@@ -1,0 +1,64 @@
+//! How a node goes: at once, expected back; or for good, after it has handed over what it holds.
+//!
+//! While it hands over it takes and answers requests as ever, and systemd is asked for more time again and again. A second
+//! signal ends that: the log keeps what is left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{notify, serve};
+use crate::config::cluster::OnStop;
+use crate::node::Node;
+use crate::replication::Replication;
+
+/// For how long systemd is asked to be patient, each time there is something new to tell it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until the node is to end: it was told to stop, or it was asked to leave and has.
+pub(super) async fn wait(stop: impl Future<Output = ()>, node: oneshot::Receiver<Arc<Node>>) {
+    tokio::pin!(stop);
+    let node = tokio::select! {
+        () = &mut stop => return,
+        node = node => node,
+    };
+    let Ok(node) = node else { return stop.await };
+    let Some(replication) = node.replication.clone() else { return stop.await };
+    tokio::select! {
+        () = &mut stop => {
+            if node.config.cluster.on_stop == OnStop::Leave {
+                leave(&replication, node.config.cluster.leave_timeout.0).await;
+            }
+        }
+        () = replication.asked_to_leave() => tokio::select! {
+            () = leave(&replication, node.config.cluster.leave_timeout.0) => {}
+            () = &mut stop => tracing::warn!("told to stop: leaving is cut short, the log keeps what is left"),
+        },
+    }
+}
+
+async fn leave(replication: &Replication, most: Duration) {
+    tracing::info!("leaving the cluster");
+    let mut last = String::new();
+    let told = |how_far: &str| {
+        notify::tell(&format!(
+            "EXTEND_TIMEOUT_USEC={}\nSTATUS=leaves the cluster: {how_far}",
+            PATIENCE.as_micros()
+        ));
+        if last != how_far {
+            tracing::info!(how_far, "leaving");
+            how_far.clone_into(&mut last);
+        }
+    };
+    tokio::select! {
+        left = replication.hand_over(most, told) => match left {
+            Ok(()) => {}
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "this node did not leave in order; start it again, or others replace it in time");
+            }
+        },
+        () = serve::wait_for_stop() => tracing::warn!("told to stop: leaving is cut short, the log keeps what is left"),
+    }
+}
