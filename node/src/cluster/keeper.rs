@@ -4,12 +4,13 @@
 //! ring. One that has tokens was placed, and starts without asking.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_gossip::endpoint::Peers;
-use grapevine_gossip::membership::{Membership, Settings, View};
+use grapevine_gossip::membership::{Membership, Settings, State, View};
 use grapevine_gossip::ring::Token;
 use grapevine_gossip::rpc::CallError;
 use tokio::time::{Instant, sleep};
@@ -95,15 +96,20 @@ fn note(cluster: &Weak<Cluster>, waiting: String) {
 impl Cluster {
     async fn on_view(&self, view: Arc<View>) {
         let me = self.myself(&view).map(|me| me.profile.clone()).unwrap_or_default();
-        let addresses = view.peers().values().filter(|peer| peer.id != *self.me()).map(|peer| peer.address);
-        let addresses = addresses.map(|address| address.to_string()).collect();
+        let others = view.peers().values().filter(|peer| peer.id != *self.me());
+        let (left, there): (Vec<_>, Vec<_>) = others.partition(|peer| peer.profile.state == State::Left);
+        if !there.is_empty() {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        let [left, there] = [left, there]
+            .map(|peers| peers.iter().map(|peer| peer.address.to_string()).collect::<Vec<String>>());
         self.views.send_replace(Arc::clone(&view));
         // Tokens are kept as soon as they are there: a node that forgot them would take others.
-        self.keep(me.tokens.clone(), addresses).await;
+        self.keep(me.tokens.clone(), there, left).await;
     }
 
     /// Writes down what changed. A disk that refuses is no reason to leave: the next change tries again.
-    async fn keep(&self, tokens: Vec<Token>, addresses: Vec<String>) {
+    async fn keep(&self, tokens: Vec<Token>, there: Vec<String>, left: Vec<String>) {
         let home = Arc::clone(&self.home);
         let kept = self.exec.run(Lane::Disk, move || {
             let mut home = lock(&home);
@@ -111,8 +117,9 @@ impl Cluster {
                 home.keep_tokens(&tokens)?;
             }
             // Those not in sight stay behind the others: they may be who is left after a long separation.
-            let former = home.seeds().to_vec();
-            home.keep_seeds(addresses.into_iter().chain(former))
+            let former: Vec<String> =
+                home.seeds().iter().filter(|seed| !left.contains(seed)).cloned().collect();
+            home.keep_seeds(there.into_iter().chain(former))
         });
         if let Err(error) = kept.await {
             tracing::warn!(%error, "cannot keep what this member needs to come back");

@@ -14,6 +14,7 @@ mod show;
 pub mod status;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
@@ -49,6 +50,10 @@ pub struct Cluster {
     views: watch::Sender<Arc<View>>,
     running: Mutex<Running>,
     asked: Asked,
+    /// Whether other members were known before this node started.
+    knew_others: bool,
+    /// Whether any has been heard of since.
+    heard: AtomicBool,
 }
 
 /// What there is once gossip was started.
@@ -86,6 +91,8 @@ impl Cluster {
         let seeds = resolve(&*env.net, home.seeds(), local).await;
         let ip = advertised(&*env.net, &meant, &seeds)?;
         let advertise = SocketAddr::new(ip, local.port());
+        let own = advertise.to_string();
+        let knew_others = home.seeds().iter().any(|seed| *seed != own);
         let settings = Settings {
             id: home.name().clone(),
             incarnation: home.incarnation(),
@@ -115,6 +122,8 @@ impl Cluster {
             views: watch::Sender::new(Arc::default()),
             running: Mutex::default(),
             asked: Asked::default(),
+            knew_others,
+            heard: AtomicBool::new(false),
         })))
     }
 
@@ -215,6 +224,12 @@ impl Cluster {
         if let Some(membership) = membership {
             membership.set_state(state).await;
         }
+    }
+
+    /// Whether this node knows that there are other members, and has heard of none since it started: it cannot tell yet
+    /// what it lacks.
+    pub fn is_cut_off(&self) -> bool {
+        self.knew_others && !self.heard.load(Ordering::Relaxed)
     }
 
     /// Tells the others that this node has what it owns and may be asked.

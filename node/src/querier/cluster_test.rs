@@ -46,6 +46,7 @@ struct Told {
     view: Arc<watch::Sender<Arc<View>>>,
     replicas: usize,
     peers: Peers,
+    is_cut_off: bool,
 }
 
 impl Neighbours for Told {
@@ -67,6 +68,10 @@ impl Neighbours for Told {
 
     fn peers(&self) -> Peers {
         self.peers.clone()
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.is_cut_off
     }
 }
 
@@ -106,7 +111,8 @@ impl House {
             methods.register(&Reads::METHODS, Arc::new(Reads::new(&bed.node.querier)));
             let socket = bind_udp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
             let peers = Peers::open(socket, &identity, time, methods).unwrap();
-            let told = Told { me: id(n), view: view.clone(), replicas, peers: peers.clone() };
+            let told =
+                Told { me: id(n), view: view.clone(), replicas, peers: peers.clone(), is_cut_off: false };
             bed.node.querier.join(Arc::new(told), freshness(n));
             let tokens = tokens.iter().map(|token| Token(*token)).collect();
             let profile = Profile { state: State::Active, tokens, ..Profile::default() };

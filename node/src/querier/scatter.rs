@@ -46,6 +46,8 @@ pub trait Neighbours: Send + Sync + std::fmt::Debug {
     fn replication_factor(&self) -> usize;
     /// How members are called.
     fn peers(&self) -> Peers;
+    /// Whether there are other members of whom nothing has been heard yet.
+    fn is_cut_off(&self) -> bool;
 }
 
 impl Neighbours for Cluster {
@@ -67,6 +69,10 @@ impl Neighbours for Cluster {
 
     fn peers(&self) -> Peers {
         Cluster::peers(self).clone()
+    }
+
+    fn is_cut_off(&self) -> bool {
+        Cluster::is_cut_off(self)
     }
 }
 
@@ -129,6 +135,12 @@ impl<'q> Scatter<'q> {
         let mut notes = Notes::default();
         let mut unconfirmed = Vec::new();
         if let Some(fan) = &fan {
+            if fan.neighbours.is_cut_off() {
+                notes.warnings.add(
+                    "no other member has been heard of since this node started: lines that only others hold are missing"
+                        .into(),
+                );
+            }
             let found = querier.freshness().unconfirmed(&asker.tenants, range, &fan.spread, deadline).await;
             found.warnings.into_iter().for_each(|text| notes.warnings.add(text));
             unconfirmed = found.unconfirmed;

@@ -21,6 +21,8 @@ pub struct Spread {
     replicas: usize,
     /// Those that may be asked.
     live: BTreeSet<NodeId>,
+    /// Those that take writes, whether they serve reads or not, and are not heard of: they may hold what nobody else does.
+    silent: BTreeSet<NodeId>,
     /// Those that have failed since, and how.
     failed: BTreeMap<NodeId, String>,
 }
@@ -44,12 +46,16 @@ impl Spread {
     /// What this node, `me`, knows of the cluster.
     pub fn new(me: NodeId, view: &View, replicas: usize) -> Self {
         let live = view.peers().values().filter(|peer| peer.live).map(|peer| peer.id.clone());
-        let live = live.chain([me.clone()]).collect();
-        Self::of(me, view.ring_where(serves_reads), replicas, live)
+        let live: BTreeSet<NodeId> = live.chain([me.clone()]).collect();
+        let takes_writes = view.ring().members().iter().map(|member| member.id.clone());
+        let silent = takes_writes.filter(|id| !live.contains(id)).collect();
+        Spread { silent, ..Self::of(me, view.ring_where(serves_reads), replicas, live) }
     }
 
     fn of(me: NodeId, ring: Ring, replicas: usize, live: BTreeSet<NodeId>) -> Self {
-        Spread { me, ring: Arc::new(ring), replicas, live, failed: BTreeMap::new() }
+        let silent = ring.members().iter().map(|member| member.id.clone()).filter(|id| !live.contains(id));
+        let silent = silent.collect();
+        Spread { me, ring: Arc::new(ring), replicas, live, silent, failed: BTreeMap::new() }
     }
 
     /// The ring of those who serve reads.
@@ -110,8 +116,7 @@ impl Spread {
 
     /// The members that own something and cannot be asked, with the reason where one has been seen.
     pub fn unreachable(&self) -> impl Iterator<Item = (&NodeId, Option<&str>)> {
-        let of_ring = self.ring.members().iter().map(|member| &member.id);
-        let dead = of_ring.filter(|id| !self.is_live(id) && !self.failed.contains_key(id));
+        let dead = self.silent.iter().filter(|id| !self.failed.contains_key(*id));
         let failed = self.failed.iter().map(|(id, why)| (id, Some(why.as_str())));
         dead.map(|id| (id, None)).chain(failed)
     }
@@ -190,13 +195,15 @@ mod tests {
             peer(1, State::Joining, 2 * QUARTER, true),
             peer(2, State::Leaving, 3 * QUARTER, true),
             peer(3, State::Active, 1, false),
+            peer(4, State::Joining, 2, false),
         ]);
         let spread = Spread::new(id(0), &view, 1);
         let all = spread.assign(&Share::all());
         // This node is alive, whatever gossip says; what the dead one owns is asked of the next.
         assert_eq!(read_by(&all, 0), [id(0)]);
         assert_eq!(read_by(&all, 2 * QUARTER), [id(2)]);
-        assert_eq!(spread.unreachable().collect::<Vec<_>>(), [(&id(3), None)]);
+        // One that was joining took writes.
+        assert_eq!(spread.unreachable().collect::<Vec<_>>(), [(&id(3), None), (&id(4), None)]);
     }
 
     #[test]
