@@ -30,6 +30,10 @@ mod disk;
 mod doors;
 /// What real Loki answered, asked of a real node.
 mod exams;
+/// Clusters whose nodes are killed, paused and cut off.
+mod faults;
+/// A cluster that grows under load.
+mod growth;
 /// Merges, retention, deleting and rebuilding, against a real S3 server.
 mod housekeeping;
 /// An index that is gone, or noise: rebuilt from the packs.
@@ -46,6 +50,8 @@ mod readme;
 mod refusals;
 /// A node with Loki's limits and tenants, for the exams and the tails.
 mod served;
+/// Noise and strangers at a member's port.
+mod strangers;
 /// The unit under a booted systemd.
 mod systemd;
 /// Lines over a WebSocket as they arrive.

@@ -7,13 +7,15 @@ use anyhow::Result;
 use crate::run::{command, present, run, tools_dir};
 
 /// A program that the tests start, and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("python3", "python3"),
     ("zgrep", "gzip"),
     ("curl", "curl"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("faketime", "faketime"),
     ("mount", "mount"),
     ("unshare", "util-linux"),
     ("systemd-analyze", "systemd"),

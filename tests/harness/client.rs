@@ -2,6 +2,7 @@
 
 use super::answers::Lines;
 use super::http::{Answer, Request};
+use super::net::Namespace;
 use super::push::{Form, Push, request};
 
 /// What a log query asks for; all of the time, oldest first, unless told otherwise.
@@ -22,6 +23,14 @@ pub const LIMIT: usize = 1_000_000;
 pub struct Client {
     address: String,
     tenant: String,
+    /// Where it is, if not where the tests are.
+    place: Option<Namespace>,
+}
+
+/// A path with parameters.
+pub fn target(path: &str, parameters: &[(&str, &str)]) -> String {
+    let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    format!("{path}?{text}")
 }
 
 /// Forward over everything between two times.
@@ -31,12 +40,17 @@ pub fn forward(query: &str, start: i64, end: i64) -> Query {
 
 impl Client {
     pub fn new(address: &str) -> Self {
-        Client { address: address.to_owned(), tenant: String::new() }
+        Client { address: address.to_owned(), tenant: String::new(), place: None }
+    }
+
+    /// The same in another place.
+    pub fn within(self, place: Namespace) -> Self {
+        Client { place: Some(place), ..self }
     }
 
     /// The same as another tenant.
     pub fn tenant(&self, name: &str) -> Client {
-        Client { address: self.address.clone(), tenant: name.to_owned() }
+        Client { tenant: name.to_owned(), ..self.clone() }
     }
 
     /// `http://HOST:PORT`
@@ -54,6 +68,7 @@ impl Client {
     /// # Errors
     /// The node is not there, or went away.
     pub fn send(&self, request: Request) -> std::io::Result<Answer> {
+        let _there = self.place.as_ref().map(Namespace::enter);
         request.header("X-Scope-OrgID", &self.tenant).send(&self.address)
     }
 
@@ -64,8 +79,7 @@ impl Client {
 
     /// `GET` with parameters.
     pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Answer {
-        let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        self.get(&format!("{path}?{text}"))
+        self.send(Request::get(target(path, parameters))).unwrap()
     }
 
     /// Pushes, and expects to be acknowledged.

@@ -95,6 +95,11 @@ pub fn ring(client: &Client) -> Value {
 
 /// Waits until all nodes see each other active and live, and the same ring; gives back its hash.
 pub fn agreed(nodes: &[Node]) -> String {
+    agreed_among(&nodes.iter().map(Node::client).collect::<Vec<_>>())
+}
+
+/// The same of nodes that are asked by these.
+pub fn agreed_among(nodes: &[&Client]) -> String {
     until("one ring", || {
         let rings: Vec<Value> = nodes.iter().map(|node| ring(node)).collect();
         let hash = rings[0]["ring_hash"].as_str().unwrap().to_owned();

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::DEADLINE;
 
@@ -13,6 +14,7 @@ pub struct Request {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     declared: Option<u64>,
+    patience: Duration,
 }
 
 /// An answer.
@@ -26,7 +28,8 @@ pub struct Answer {
 impl Request {
     pub fn get(target: impl Into<String>) -> Self {
         let (headers, body) = (Vec::new(), Vec::new());
-        Request { method: "GET", target: target.into(), headers, body, declared: None }
+        let target = target.into();
+        Request { method: "GET", target, headers, body, declared: None, patience: DEADLINE }
     }
 
     pub fn post(target: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
@@ -47,14 +50,20 @@ impl Request {
         self
     }
 
+    /// Gives up where nothing comes for so long.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Sends it and reads the answer.
     ///
     /// # Errors
     /// No connection, or none long enough for an answer.
     pub fn send(&self, address: &str) -> io::Result<Answer> {
         let mut socket = TcpStream::connect(address)?;
-        socket.set_read_timeout(Some(DEADLINE))?;
-        socket.set_write_timeout(Some(DEADLINE))?;
+        socket.set_read_timeout(Some(self.patience))?;
+        socket.set_write_timeout(Some(self.patience))?;
         // A node that refuses early stops reading: what counts is whether it answers.
         let written = socket.write_all(&self.head(address)).and_then(|()| socket.write_all(&self.body));
         let mut bytes = Vec::new();

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::client::{Client, LIMIT};
 use super::log::{Log, is_trouble};
+use super::net::Namespace;
 use super::until;
 
 /// The binary under test.
@@ -19,6 +20,7 @@ pub struct Serve {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     listed: Vec<String>,
+    place: Option<Namespace>,
 }
 
 /// A node that runs. Dropping it kills it and complains of every line of trouble that was not listed.
@@ -40,8 +42,8 @@ pub struct Refusal {
 impl Serve {
     /// On a data directory. Answers hold all lines at once, and a stream's lines are not told apart by level.
     pub fn on(dir: &Path) -> Self {
-        let (arguments, variables, listed) = Default::default();
-        Serve { dir: dir.to_owned(), arguments, variables, listed }
+        let (arguments, variables, listed, place) = Default::default();
+        Serve { dir: dir.to_owned(), arguments, variables, listed, place }
             .set("limits.max_entries_limit_per_query", &LIMIT.to_string())
             .set("limits.discover_log_levels", "false")
     }
@@ -69,9 +71,17 @@ impl Serve {
         self
     }
 
+    /// On a machine of its own: there the port is Loki's.
+    pub fn within(mut self, place: Namespace) -> Self {
+        self.place = Some(place);
+        self
+    }
+
     fn spawn(&self) -> Child {
+        let _there = self.place.as_ref().map(Namespace::enter);
         let mut command = Command::new(GRAPEVINE);
-        command.arg("serve").arg("--data-dir").arg(&self.dir).arg("--http-listen=127.0.0.1:0");
+        let port = if self.place.is_some() { 3100 } else { 0 };
+        command.arg("serve").arg("--data-dir").arg(&self.dir).arg(format!("--http-listen=127.0.0.1:{port}"));
         command.args(&self.arguments).envs(self.variables.iter().cloned());
         // No key of whoever runs the tests reaches the node.
         for name in ["GRAPEVINE_CONFIG", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"] {
@@ -99,6 +109,10 @@ impl Serve {
         };
         let address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
         let client = Client::new(address.unwrap());
+        let client = match &self.place {
+            Some(place) => client.within(place.clone()),
+            None => client,
+        };
         Node { child, client, log, listed: self.listed.clone() }
     }
 
@@ -132,6 +146,16 @@ impl Node {
     pub fn stop(mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         until("the end of the process", || self.child.try_wait().unwrap())
+    }
+
+    /// SIGSTOP: it is there, and does nothing.
+    pub fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
     }
 
     fn signal(&self, signal: rustix::process::Signal) {

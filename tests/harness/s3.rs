@@ -19,6 +19,7 @@ const BUCKET: &str = "logs";
 pub struct S3 {
     program: PathBuf,
     root: TempDir,
+    host: String,
     port: u16,
     process: Option<Child>,
 }
@@ -26,12 +27,17 @@ pub struct S3 {
 impl S3 {
     /// Starts it with an empty bucket; none where there is no such program.
     pub fn start() -> Option<Self> {
+        Self::start_on("127.0.0.1")
+    }
+
+    /// The same on another address of where the calling thread is.
+    pub fn start_on(host: &str) -> Option<Self> {
         let program = tool("bin/s3s-fs")?;
         let root = TempDir::new().unwrap();
         std::fs::create_dir(root.path().join(BUCKET)).unwrap();
         // The port is free now; nobody else on this machine is told of it.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = S3 { program, root, port, process: None };
+        let port = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port();
+        let mut server = S3 { program, root, host: host.to_owned(), port, process: None };
         server.bring_back();
         Some(server)
     }
@@ -39,11 +45,11 @@ impl S3 {
     /// Ends an outage.
     pub fn bring_back(&mut self) {
         let port = self.port.to_string();
-        let arguments = ["--host=127.0.0.1", "--port", &port, "--access-key", KEY, "--secret-key", SECRET];
+        let arguments = ["--host", &self.host, "--port", &port, "--access-key", KEY, "--secret-key", SECRET];
         let mut command = Command::new(&self.program);
         command.args(arguments).arg(self.root.path()).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap());
-        until("the S3 server", || TcpStream::connect(("127.0.0.1", self.port)).ok());
+        until("the S3 server", || TcpStream::connect((&*self.host, self.port)).ok());
     }
 
     /// Begins an outage: `kill -9`.
@@ -63,7 +69,7 @@ impl S3 {
     pub fn store_with_secret(&self, serve: Serve, secret: &str) -> Serve {
         serve
             .with(format!("--chunk-store=s3://{BUCKET}/packs"))
-            .set("s3.endpoint", &format!("http://127.0.0.1:{}", self.port))
+            .set("s3.endpoint", &format!("http://{}:{}", self.host, self.port))
             .set("s3.allow_http", "true")
             .variable("AWS_ACCESS_KEY_ID", KEY)
             .variable("AWS_SECRET_ACCESS_KEY", secret)
