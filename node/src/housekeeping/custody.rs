@@ -4,6 +4,7 @@
 use std::fmt;
 
 use grapevine_storage::index::{Day, PackId};
+use grapevine_storage::stream::StreamId;
 
 /// Tells a housekeeper which packs are its to look after, and is told what became of them.
 pub trait Custody: Send + Sync + fmt::Debug {
@@ -17,6 +18,12 @@ pub trait Custody: Send + Sync + fmt::Debug {
     /// Whether this node's index holds every stream of the packs it knows, so that a stream that it does not hold has
     /// expired. Else other streams of the pack are other nodes', and are left in.
     fn sees_all(&self) -> bool;
+
+    /// Whether it is known which streams are this node's: not before it has a place in the ring.
+    fn is_settled(&self) -> bool;
+
+    /// Whether the index is to hold a stream.
+    fn holds(&self, stream: StreamId) -> bool;
 
     /// A pack took the place of others.
     fn on_replaced(&self, day: Day, by: PackId);
@@ -36,6 +43,14 @@ impl Custody for Everything {
     }
 
     fn sees_all(&self) -> bool {
+        true
+    }
+
+    fn is_settled(&self) -> bool {
+        true
+    }
+
+    fn holds(&self, _: StreamId) -> bool {
         true
     }
 

@@ -31,6 +31,8 @@ const READS_MAX: usize = 8;
 const TAIL_BYTES: u64 = 64 << 10;
 /// How long a start may be held up by an index that must be rebuilt.
 const PREPARE_MAX: Duration = Duration::from_secs(60);
+/// How often a member that has no place in the ring yet looks whether it has.
+const SETTLE_LOOK: Duration = Duration::from_secs(1);
 /// How long an orphan is seen before it is deleted.
 const ORPHAN_GRACE: Duration = Duration::from_secs(7 * 86_400);
 
@@ -101,6 +103,10 @@ impl Housekeeper {
     pub async fn prepare(&self) {
         let mending = async {
             self.mend().await?;
+            if !self.custody.is_settled() {
+                // What is this member's it learns from the others, or finds when all is reconciled.
+                return Ok(());
+            }
             let known: BTreeSet<Day> = self.days().await?.into_iter().collect();
             for day in self.stored_days().await?.difference(&known) {
                 let found = self.reconcile_day(*day).await?;
@@ -122,6 +128,10 @@ impl Housekeeper {
 
     /// Looks through the whole chunk store and the spool for what the index does not know.
     pub(super) async fn reconcile(&self) -> anyhow::Result<()> {
+        let mut looks = tokio::time::interval(SETTLE_LOOK);
+        while !self.custody.is_settled() {
+            looks.tick().await;
+        }
         lock(&self.partial).clear();
         lock(&self.unmergeable).clear();
         let days = self.stored_days().await?;
@@ -246,6 +256,13 @@ impl Housekeeper {
         let mut pack = NewPack::of_summary(name.tenant, &stored.key, state, &summary, Vec::new());
         let now = self.env.clock.now();
         pack.streams.retain(|stream| !self.retention.is_expired(name.tenant, &stream.labels, day, now));
+        if self.custody.is_settled() {
+            pack.streams.retain(|stream| self.custody.holds(stream.id));
+            // Of a pack of other members' streams nothing need be known.
+            if pack.streams.is_empty() && !self.custody.sees_all() {
+                return Ok(());
+            }
+        }
         let index = self.index.clone();
         Ok(self.env.exec.run(Lane::Disk, move || index.day_or_create(day)?.add_pack(&pack)).await?)
     }

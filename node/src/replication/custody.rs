@@ -42,6 +42,16 @@ impl Custody for OwnersCustody {
         placement.ring().members().len() <= placement.replication_factor()
     }
 
+    fn is_settled(&self) -> bool {
+        let placement = self.placement.now();
+        placement.ring().member(placement.me()).is_some_and(|me| !me.tokens.is_empty())
+    }
+
+    fn holds(&self, stream: StreamId) -> bool {
+        let placement = self.placement.now();
+        placement.owns(placement.me(), stream)
+    }
+
     fn on_replaced(&self, day: Day, by: PackId) {
         self.announcing.on_packed(day, by);
     }
