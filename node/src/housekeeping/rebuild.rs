@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Day, DayIndex, Index, IndexError, NewPack, PackState};
 use grapevine_storage::pack::{PackError, PackReader, PackSummary, ReadAt};
@@ -190,18 +190,23 @@ impl Housekeeper {
     pub async fn reconcile_day(&self, day: Day) -> anyhow::Result<Found> {
         let unknown = self.unknown(day).await?;
         let mut found = Found::default();
-        let mut reads = stream::iter(unknown.into_iter().map(|stored| async move {
-            let summary = self.summary(&stored).await;
-            (stored, summary)
-        }))
-        .buffered(READS_MAX);
-        while let Some((stored, summary)) = reads.next().await {
-            match summary? {
-                Ok(summary) => match self.add(day, &stored, summary).await {
-                    Ok(()) => found.added.push(stored.key),
-                    Err(error) => found.unreadable.push((stored.key, format!("{error:#}"))),
-                },
-                Err(damage) => found.unreadable.push((stored.key, damage.to_string())),
+        let mut unknown = unknown.into_iter();
+        loop {
+            // Batch by batch, and not from a stream that reads ahead: reads that nobody polls while a pack is added would
+            // sit on the places of the lane which adding waits for.
+            let batch: Vec<_> = unknown.by_ref().take(READS_MAX).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let summaries = join_all(batch.iter().map(|stored| self.summary(stored))).await;
+            for (stored, summary) in batch.into_iter().zip(summaries) {
+                match summary? {
+                    Ok(summary) => match self.add(day, &stored, summary).await {
+                        Ok(()) => found.added.push(stored.key),
+                        Err(error) => found.unreadable.push((stored.key, format!("{error:#}"))),
+                    },
+                    Err(damage) => found.unreadable.push((stored.key, damage.to_string())),
+                }
             }
         }
         for (key, why) in &found.unreadable {
