@@ -119,6 +119,8 @@ impl Node {
             duty,
         )
         .await?;
+        let me = cluster.as_ref().map(|cluster| cluster.me().as_str());
+        let deletes = Arc::new(Deletes::open(env.clone(), limits.clone(), me).await?);
         let replication = cluster.clone().zip(placements.clone()).map(|(cluster, placements)| {
             let parts = replication::Parts {
                 env: env.clone(),
@@ -128,6 +130,7 @@ impl Node {
                 spool: spool.clone(),
                 store: store.clone(),
                 disk: disk.clone(),
+                deletes: deletes.clone(),
                 metrics: metrics.clone(),
             };
             Replication::open(parts, placements, announcing.clone())
@@ -144,7 +147,6 @@ impl Node {
             config.head.inflight_size_max.0,
         ));
         let packs = Arc::new(Packs::new(store.clone(), spool.clone()));
-        let deletes = Arc::new(Deletes::open(env.clone(), limits.clone()).await?);
         let querier = Arc::new(Querier::new(
             env.clone(),
             ingester.clone(),

@@ -56,8 +56,16 @@ pub async fn create(
     let tenant = tenant(&node, &tenants)?;
     let query = params.get("query").ok_or_else(|| bad("query not set"))?;
     let (start, end) = bounds(&params, node.env.clock.now())?;
-    node.deletes.create(&tenant, query, start, end).await?;
+    let id = node.deletes.create(&tenant, query, start, end).await?;
+    tell_members(&node, &tenant, &id).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Those that cannot be told now learn of it by and by: the request stands.
+async fn tell_members(node: &Node, tenant: &str, id: &str) {
+    if let Some(replication) = &node.replication {
+        replication.tell_delete(tenant, id).await;
+    }
 }
 
 fn bounds(params: &Params, now: i64) -> Result<(i64, i64), ApiError> {
@@ -109,7 +117,7 @@ pub async fn list(
 }
 
 fn shown(node: &Node, request: &DeleteRequest) -> Value {
-    let status = match (request.status, node.deletes.progress(request)) {
+    let status = match (node.deletes.status(request), node.deletes.progress(request)) {
         (Status::Processed, _) => "processed".to_owned(),
         (Status::Received, 0) => "received".to_owned(),
         (Status::Received, percent) => format!("{percent}% Complete"),
@@ -141,6 +149,7 @@ pub async fn cancel(
     let id = params.get("request_id").unwrap_or_default();
     let force = params.get("force") == Some("true");
     node.deletes.cancel(&tenant, id, force).await?;
+    tell_members(&node, &tenant, id).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

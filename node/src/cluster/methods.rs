@@ -39,11 +39,13 @@ pub const TAIL: Method = first(13);
 pub const STATUS: Method = first(20);
 /// Pack and ship all that is yours to pack.
 pub const FLUSH: Method = first(21);
+/// Take note of these delete requests; and what else do you know?
+pub const DELETES: Method = first(22);
 /// By which ring have you learnt everything, and from me?
 pub const LEARNT: Method = first(23);
 
 /// All methods.
-pub const ALL: [Method; 14] = [
+pub const ALL: [Method; 15] = [
     REPLICATE,
     COMPARE,
     CATCH_UP,
@@ -57,6 +59,7 @@ pub const ALL: [Method; 14] = [
     TAIL,
     STATUS,
     FLUSH,
+    DELETES,
     LEARNT,
 ];
 

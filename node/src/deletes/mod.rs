@@ -1,10 +1,16 @@
 //! Requests to delete lines: kept durably, obeyed by every query from the moment they are made, and carried out by
 //! housekeeping once they can no longer be taken back.
+//!
+//! Each member of a cluster keeps all requests, and each carries them out on what it has. A request is done once all
+//! members have said so. Its lines stay hidden, and are looked for in packs that turn up, for as long after that as owners
+//! that were away may bring them back.
 
 pub mod file;
 pub mod matcher;
+pub mod request;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -12,44 +18,33 @@ use anyhow::Context;
 use grapevine_logql::quantity::format_go_duration;
 use grapevine_storage::index::TimeRange;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use self::matcher::Deletion;
+pub use self::request::DeleteRequest;
+use self::request::{Name, Requests, merge};
 use crate::env::Env;
 use crate::exec::Lane;
+use crate::ingester::covered;
 use crate::limits::{DeletionMode, TenantLimits};
 
 /// Requests of all tenants that are kept, those already carried out included: each costs every query that it
 /// overlaps, and all are written whenever one changes.
 pub const REQUESTS_MAX: usize = 10_000;
+/// The same with those taken back, which are kept so that no member brings them up again.
+const KEPT_MAX: usize = 2 * REQUESTS_MAX;
+/// How long a request is kept after it was carried out or taken back: a member that was away for longer may bring up what
+/// it has of it.
+const KEPT_FOR: i64 = 30 * 86_400 * 1_000_000_000;
+
 /// What has become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Queries hide what it names.
     Received,
-    /// It is gone from every pack.
+    /// It is gone from every pack that any member knows.
     Processed,
-}
-
-/// A request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeleteRequest {
-    /// Names it, among those of its tenant.
-    pub id: String,
-    /// Whose lines.
-    pub tenant: String,
-    /// Which lines, in LogQL.
-    pub query: String,
-    /// The first timestamp, ns.
-    pub start: i64,
-    /// The last timestamp, ns.
-    pub end: i64,
-    /// When it was made, ns.
-    pub created_at: i64,
-    /// What has become of it.
-    pub status: Status,
 }
 
 /// Why a request cannot be made or taken back.
@@ -75,40 +70,55 @@ pub enum DeleteError {
     Storage(#[from] anyhow::Error),
 }
 
-/// All requests of a node.
+/// All requests, as a node knows them.
 #[derive(Debug)]
 pub struct Deletes {
     env: Env,
     limits: Arc<TenantLimits>,
     path: PathBuf,
+    /// This node's name among the members; empty if it stands alone.
+    me: String,
+    /// How long after a request is done its lines may be brought back, ns.
+    late: i64,
     state: RwLock<State>,
-    /// How many in a hundred of a request's packs are through, by tenant and id.
-    progress: Mutex<BTreeMap<(String, String), u8>>,
+    /// How many in a hundred of a request's packs are through.
+    progress: Mutex<BTreeMap<Name, u8>>,
     /// Held while the file is written: writes come one after another.
     writing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    requests: Vec<DeleteRequest>,
+    requests: Requests,
+    /// Who has to carry requests out.
+    members: BTreeSet<String>,
     /// Those that queries obey, by tenant.
-    active: BTreeMap<String, Vec<Arc<Deletion>>>,
+    active: BTreeMap<String, Vec<Hiding>>,
+}
+
+#[derive(Clone, Debug)]
+struct Hiding {
+    deletion: Arc<Deletion>,
+    until: i64,
 }
 
 const POISON: &str = "no one panics with the delete requests locked";
 
 impl Deletes {
-    /// Reads what was requested before.
+    /// Reads what was requested before, as the member `me` or as a node that stands alone.
     ///
     /// # Errors
     /// The file cannot be read: to go on without it would bring deleted lines back.
-    pub async fn open(env: Env, limits: Arc<TenantLimits>) -> anyhow::Result<Self> {
+    pub async fn open(env: Env, limits: Arc<TenantLimits>, me: Option<&str>) -> anyhow::Result<Self> {
         let path = env.data_dir.join("deletes.json");
-        let from = path.clone();
-        let requests = env.exec.run(Lane::Disk, move || file::read(&from)).await?;
-        let state = State::of(requests).context("read the delete requests")?;
+        let late = me.map_or(0, |_| covered::MEMORY.as_nanos() as i64);
+        let me = me.unwrap_or_default().to_owned();
+        let (from, name) = (path.clone(), me.clone());
+        let requests = env.exec.run(Lane::Disk, move || file::read(&from, &name)).await?;
+        let state = State::of(requests, [me.clone()].into(), late, env.clock.now());
+        let state = state.context("read the delete requests")?;
         let (state, writing) = (RwLock::new(state), tokio::sync::Mutex::default());
-        Ok(Deletes { env, limits, path, state, progress: Mutex::default(), writing })
+        Ok(Deletes { env, limits, path, me, late, state, progress: Mutex::default(), writing })
     }
 
     /// Makes a request; once this returns, queries obey it, and go on to after a crash. The same request made twice
@@ -124,28 +134,39 @@ impl Deletes {
         end: i64,
     ) -> Result<String, DeleteError> {
         let created_at = self.env.clock.now();
-        let name = format!("{tenant}\n{query}\n{start}\n{end}\n{}", created_at / 1_000_000);
-        let id = format!("{:08x}", xxh3_64(name.as_bytes()) as u32);
-        let request = DeleteRequest {
-            id: id.clone(),
+        let mut name = format!("{tenant}\n{query}\n{start}\n{end}\n{}", created_at / 1_000_000);
+        let mut request = DeleteRequest {
+            id: String::new(),
             tenant: tenant.to_owned(),
             query: query.to_owned(),
             start,
             end,
             created_at,
-            status: Status::Received,
+            cancelled_at: None,
+            processed: BTreeMap::new(),
         };
         Deletion::compile(&request).map_err(DeleteError::Query)?;
         self.change(|requests| {
-            if requests.len() >= REQUESTS_MAX {
+            let living = requests.values().filter(|request| !request.is_cancelled()).count();
+            if living >= REQUESTS_MAX || requests.len() >= KEPT_MAX {
                 return Err(DeleteError::TooMany);
             }
-            requests.retain(|other| (&other.tenant, &other.id) != (&request.tenant, &request.id));
-            requests.push(request);
-            Ok(())
+            loop {
+                request.id = format!("{:08x}", xxh3_64(name.as_bytes()) as u32);
+                match requests.get(&request.name()) {
+                    None => break,
+                    Some(known) if !known.is_cancelled() && known.is_same(&request) => {
+                        return Ok(request.id);
+                    }
+                    // The name is taken by another, or by one that was taken back.
+                    Some(_) => name.push('\n'),
+                }
+            }
+            let id = request.id.clone();
+            requests.insert(request.name(), request);
+            Ok(id)
         })
-        .await?;
-        Ok(id)
+        .await
     }
 
     /// Takes a request back; `force` does so after the deadline too.
@@ -156,28 +177,27 @@ impl Deletes {
         let now = self.env.clock.now();
         let period = self.cancel_period(tenant);
         self.change(|requests| {
-            let is_it = |request: &DeleteRequest| request.tenant == tenant && request.id == id;
-            let request = requests.iter().find(|request| is_it(request)).ok_or(DeleteError::Unknown)?;
-            if request.status == Status::Processed {
+            let request = living(requests, tenant, id)?;
+            if !request.processed.is_empty() {
                 return Err(DeleteError::Processed);
             }
             if !force && now.saturating_sub(request.created_at) > period {
                 return Err(DeleteError::TooLate(format_go_duration(period)));
             }
-            requests.retain(|request| !is_it(request));
+            request.cancelled_at = Some(now);
             Ok(())
         })
         .await
     }
 
-    /// Notes that a request has been carried out: queries need not look for its lines any more.
+    /// Notes that this node has carried a request out.
     ///
     /// # Errors
     /// It has been taken back meanwhile, or the file cannot be written.
     pub async fn mark_processed(&self, tenant: &str, id: &str) -> Result<(), DeleteError> {
+        let now = self.env.clock.now();
         self.change(|requests| {
-            let request = requests.iter_mut().find(|request| request.tenant == tenant && request.id == id);
-            request.ok_or(DeleteError::Unknown)?.status = Status::Processed;
+            living(requests, tenant, id)?.processed.entry(self.me.clone()).or_insert(now);
             Ok(())
         })
         .await?;
@@ -188,18 +208,92 @@ impl Deletes {
     /// A tenant's requests, in the order in which they were made.
     pub fn list(&self, tenant: &str) -> Vec<DeleteRequest> {
         let state = self.state.read().expect(POISON);
-        state.requests.iter().filter(|request| request.tenant == tenant).cloned().collect()
+        let own = state.requests.values().filter(|request| request.tenant == tenant);
+        let mut own: Vec<DeleteRequest> = own.filter(|request| !request.is_cancelled()).cloned().collect();
+        own.sort_by_key(|request| request.created_at);
+        own
     }
 
-    /// The requests that can no longer be taken back and are to be carried out.
+    /// What has become of a request: what the member that is least far says.
+    pub fn status(&self, request: &DeleteRequest) -> Status {
+        match request.done_at(&self.state.read().expect(POISON).members) {
+            Some(_) => Status::Processed,
+            None => Status::Received,
+        }
+    }
+
+    /// Whether this node has carried a request out.
+    pub fn is_done_here(&self, request: &DeleteRequest) -> bool {
+        request.processed.contains_key(&self.me)
+    }
+
+    /// The requests that can no longer be taken back and are to be carried out, or to be carried out again on what turns
+    /// up late.
     pub fn due(&self) -> Vec<DeleteRequest> {
         let now = self.env.clock.now();
+        let state = self.state.read().expect(POISON);
         let is_due = |request: &&DeleteRequest| {
-            request.status == Status::Received
+            now < hides_until(request, &state.members, self.late)
                 && now.saturating_sub(request.created_at) > self.cancel_period(&request.tenant)
                 && self.limits.of(&request.tenant).deletion_mode == DeletionMode::FilterAndDelete
         };
-        self.state.read().expect(POISON).requests.iter().filter(is_due).cloned().collect()
+        state.requests.values().filter(is_due).cloned().collect()
+    }
+
+    /// All that is known of requests, those taken back included: what members tell each other.
+    pub fn known(&self) -> Requests {
+        self.state.read().expect(POISON).requests.clone()
+    }
+
+    /// What is known of one request.
+    pub fn find(&self, tenant: &str, id: &str) -> Option<DeleteRequest> {
+        let name = (tenant.to_owned(), id.to_owned());
+        self.state.read().expect(POISON).requests.get(&name).cloned()
+    }
+
+    /// The same on two members that know the same.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = Xxh3::new();
+        self.state.read().expect(POISON).requests.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Adds what another member knows; once this returns, queries obey it. A request that this release cannot understand
+    /// is left out.
+    ///
+    /// # Errors
+    /// There are too many, or the file cannot be written.
+    pub async fn learn(&self, mut theirs: Requests) -> Result<(), DeleteError> {
+        theirs.retain(|_, request| match Deletion::compile(request) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(id = request.id, error, "a member's delete request cannot be understood");
+                false
+            }
+        });
+        self.change(|requests| {
+            let merged = merge(std::mem::take(requests), theirs);
+            if merged.len() > KEPT_MAX {
+                return Err(DeleteError::TooMany);
+            }
+            *requests = merged;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Says who has to carry requests out from now on.
+    ///
+    /// # Errors
+    /// A request cannot be compiled, although it could before.
+    pub async fn set_members(&self, members: BTreeSet<String>) -> anyhow::Result<()> {
+        if self.state.read().expect(POISON).members == members {
+            return Ok(());
+        }
+        let _one_at_a_time = self.writing.lock().await;
+        let state = State::of(self.known(), members, self.late, self.env.clock.now())?;
+        *self.state.write().expect(POISON) = state;
+        Ok(())
     }
 
     fn cancel_period(&self, tenant: &str) -> i64 {
@@ -209,14 +303,15 @@ impl Deletes {
     /// Notes that so many of the packs that a request concerns hold nothing of it any more.
     pub fn note_progress(&self, request: &DeleteRequest, clean: usize, packs: usize) {
         let percent = (clean * 100).checked_div(packs).unwrap_or(0) as u8;
-        let mut progress = self.progress.lock().expect(POISON);
-        progress.insert((request.tenant.clone(), request.id.clone()), percent);
+        self.progress.lock().expect(POISON).insert(request.name(), percent);
     }
 
-    /// How many in a hundred of the packs that a request concerns hold nothing of it any more.
+    /// How many in a hundred of the packs that this node knows and a request concerns hold nothing of it any more.
     pub fn progress(&self, request: &DeleteRequest) -> u8 {
-        let progress = self.progress.lock().expect(POISON);
-        progress.get(&(request.tenant.clone(), request.id.clone())).copied().unwrap_or(0)
+        if self.is_done_here(request) {
+            return 100;
+        }
+        self.progress.lock().expect(POISON).get(&request.name()).copied().unwrap_or(0)
     }
 
     /// What queries of a tenant must hide in a range; usually nothing.
@@ -224,35 +319,72 @@ impl Deletes {
         if self.limits.of(tenant).deletion_mode == DeletionMode::Disabled {
             return Vec::new();
         }
+        let now = self.env.clock.now();
         let state = self.state.read().expect(POISON);
         let active = state.active.get(tenant).into_iter().flatten();
+        let active = active.filter(|hiding| now < hiding.until).map(|hiding| &hiding.deletion);
         active.filter(|deletion| deletion.overlaps(range.first, range.last)).cloned().collect()
     }
 
-    async fn change(
+    async fn change<T>(
         &self,
-        change: impl FnOnce(&mut Vec<DeleteRequest>) -> Result<(), DeleteError>,
-    ) -> Result<(), DeleteError> {
+        change: impl FnOnce(&mut Requests) -> Result<T, DeleteError>,
+    ) -> Result<T, DeleteError> {
         let _one_at_a_time = self.writing.lock().await;
-        let mut requests = self.state.read().expect(POISON).requests.clone();
-        change(&mut requests)?;
-        let state = State::of(requests.clone())?;
+        let State { requests: before, members, .. } = self.state.read().expect(POISON).clone();
+        let now = self.env.clock.now();
+        let mut requests = before.clone();
+        let outcome = change(&mut requests)?;
+        requests.retain(|_, request| {
+            let ended = if request.is_cancelled() { request.cancelled_at } else { request.done_at(&members) };
+            ended.is_none_or(|at| now.saturating_sub(at) <= KEPT_FOR)
+        });
+        if requests == before {
+            return Ok(outcome);
+        }
+        let state = State::of(requests.clone(), members, self.late, now)?;
         let path = self.path.clone();
         self.env.exec.run(Lane::Disk, move || file::write(&path, &requests)).await?;
         *self.state.write().expect(POISON) = state;
-        Ok(())
+        Ok(outcome)
     }
 }
 
+/// A request that was not taken back.
+fn living<'r>(
+    requests: &'r mut Requests,
+    tenant: &str,
+    id: &str,
+) -> Result<&'r mut DeleteRequest, DeleteError> {
+    let request = requests.get_mut(&(tenant.to_owned(), id.to_owned()));
+    request.filter(|request| !request.is_cancelled()).ok_or(DeleteError::Unknown)
+}
+
+/// Until when a request's lines are hidden and looked for, as far as is known.
+fn hides_until(request: &DeleteRequest, members: &BTreeSet<String>, late: i64) -> i64 {
+    if request.is_cancelled() {
+        return i64::MIN;
+    }
+    request.done_at(members).map_or(i64::MAX, |at| at.saturating_add(late))
+}
+
 impl State {
-    fn of(requests: Vec<DeleteRequest>) -> anyhow::Result<Self> {
-        let mut active: BTreeMap<String, Vec<Arc<Deletion>>> = BTreeMap::new();
-        for request in requests.iter().filter(|request| request.status == Status::Received) {
+    fn of(requests: Requests, members: BTreeSet<String>, late: i64, now: i64) -> anyhow::Result<Self> {
+        let mut active: BTreeMap<String, Vec<Hiding>> = BTreeMap::new();
+        for request in requests.values() {
+            let until = hides_until(request, &members, late);
+            if until <= now {
+                continue;
+            }
             let deletion = Deletion::compile(request).map_err(anyhow::Error::msg);
             let deletion =
                 deletion.with_context(|| format!("compile the delete request `{}`", request.id))?;
-            active.entry(request.tenant.clone()).or_default().push(Arc::new(deletion));
+            let hiding = Hiding { deletion: Arc::new(deletion), until };
+            active.entry(request.tenant.clone()).or_default().push(hiding);
         }
-        Ok(State { requests, active })
+        Ok(State { requests, members, active })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,9 @@ pub trait Custody: Send + Sync + fmt::Debug {
 
     /// A pack took the place of others.
     fn on_replaced(&self, day: Day, by: PackId);
+
+    /// A pack of this day waits for another node to replace it.
+    fn on_awaited(&self, day: Day);
 }
 
 /// A node that stands alone looks after everything.
@@ -55,4 +58,6 @@ impl Custody for Everything {
     }
 
     fn on_replaced(&self, _: Day, _: PackId) {}
+
+    fn on_awaited(&self, _: Day) {}
 }

@@ -3,9 +3,12 @@
 //! A request is carried out once it can no longer be taken back. What heads hold of it is packed first. Each pack of
 //! its days is looked through; one that holds any of its lines is replaced as a merge replaces packs: the new one is
 //! durable before one transaction puts it in the old one's place, whose object goes after a grace. A request is done
-//! when no pack holds any of it and the objects given up until then are deleted, so that not even an index rebuilt
-//! from what is stored brings a line back. Everything can be begun anew at any point: what is kept in memory only
-//! saves looking twice.
+//! when no pack and no head holds any of it and the objects given up until then are deleted, so that not even an index
+//! rebuilt from what is stored brings a line back. Everything can be begun anew at any point: what is kept in memory
+//! only saves looking twice.
+//!
+//! In a cluster each node does so with the packs it tends, and waits for the others to replace those that it does not. It
+//! goes on looking through packs that turn up for as long as [`Deletes::due`] says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -37,6 +40,8 @@ const PACKS_A_ROUND: usize = 32;
 pub struct Progress {
     /// Packs that hold nothing of it.
     clean: BTreeSet<PackId>,
+    /// Packs that hold some of it and are another node's to rewrite.
+    awaited: BTreeSet<PackId>,
     /// Since when no pack has held anything of it, ns.
     since: Option<i64>,
 }
@@ -95,19 +100,20 @@ impl Batch {
         self.overlapping(*times.start(), *times.end()).next().is_some()
     }
 
-    /// Whether heads hold lines that may have to go.
-    fn is_in_heads(&self, ingester: &Ingester) -> bool {
+    /// The requests of which heads may hold lines.
+    fn in_heads(&self, ingester: &Ingester) -> BTreeSet<usize> {
         let heads = ingester.heads().of_tenant(&self.tenant, Day(i32::MIN), Day(i32::MAX));
-        heads.iter().any(|head| {
+        let concerned = heads.iter().flat_map(|head| {
             let (first, last) = head.time_range().unwrap_or((i64::MAX, i64::MIN));
-            self.overlapping(first, last).any(|n| self.deletions[n].selects(&head.labels))
-        })
+            self.overlapping(first, last).filter(|n| self.deletions[*n].selects(&head.labels))
+        });
+        concerned.collect()
     }
 }
 
 impl Housekeeper {
     /// One round over the requests that are due.
-    pub(super) async fn erase(&self, ingester: &Ingester, deletes: &Deletes) -> anyhow::Result<()> {
+    pub(crate) async fn erase(&self, ingester: &Ingester, deletes: &Deletes) -> anyhow::Result<()> {
         if self.disk.rung() >= Rung::ReadOnly {
             return Ok(());
         }
@@ -136,16 +142,21 @@ impl Housekeeper {
         deletes: &Deletes,
         budget: &mut usize,
     ) -> anyhow::Result<()> {
-        if batch.is_in_heads(ingester) {
+        let mut rounds = vec![Round::default(); batch.requests.len()];
+        if !batch.in_heads(ingester).is_empty() {
             // All of them, so that the log lets go of the text too.
             ingester.flush_all().await.context("pack what is to be deleted")?;
+            // What is another's to pack stays until that has told of it.
+            batch.in_heads(ingester).into_iter().for_each(|n| rounds[n].is_pending = true);
         }
-        let mut rounds = vec![Round::default(); batch.requests.len()];
         let mut outcome = Ok(());
         for day in self.days().await?.into_iter().filter(|day| batch.overlaps_day(*day)) {
             outcome = outcome.and(self.erase_day(day, &batch, &mut rounds, budget).await);
         }
         for (request, round) in batch.requests.iter().zip(rounds) {
+            if deletes.is_done_here(request) {
+                continue;
+            }
             deletes.note_progress(request, round.clean, round.packs);
             if self.is_done(request, &round) {
                 match deletes.mark_processed(&request.tenant, &request.id).await {
@@ -216,11 +227,14 @@ impl Housekeeper {
         concerned: &[usize],
         budget: &mut usize,
     ) -> anyhow::Result<bool> {
-        let name = |n: &usize| (batch.tenant.clone(), batch.requests[*n].id.clone());
-        let is_clean =
-            |n| lock(&self.erasing).get(&name(n)).is_some_and(|progress| progress.clean.contains(&id));
-        if concerned.iter().all(is_clean) {
+        let left: Vec<usize> = concerned.iter().copied().filter(|n| !self.is_clean(batch, *n, id)).collect();
+        if left.is_empty() {
             return Ok(true);
+        }
+        let tends = self.custody.tends(&record.object_key);
+        if !tends && left.iter().any(|n| self.is_awaited(batch, *n, id)) {
+            self.custody.on_awaited(day);
+            return Ok(false);
         }
         // A pack on its way to the chunk store has its turn when it has arrived; one that cannot be read, when all is
         // reconciled.
@@ -229,20 +243,64 @@ impl Housekeeper {
             return Ok(false);
         }
         *budget -= 1;
-        let deletions = concerned.iter().map(|n| batch.deletions[*n].clone()).collect();
         let mut copies = Vec::new();
-        let left = self.erase_pack(day, id, record, deletions, &mut copies).await;
+        let looked = match tends {
+            true => {
+                let deletions = left.iter().map(|n| batch.deletions[*n].clone()).collect();
+                self.erase_pack(day, id, record, deletions, &mut copies).await
+            }
+            false => self.await_pack(id, record, batch, &left, &mut copies).await,
+        };
         self.remove_copies(copies).await?;
-        let left = left.inspect_err(|error| {
+        let looked = looked.inspect_err(|error| {
             if !is_outage(error) {
                 lock(&self.unmergeable).push(id);
             }
         });
-        let left = left.with_context(|| format!("delete lines of {day} from pack {id}"))?;
-        for n in concerned {
-            lock(&self.erasing).entry(name(n)).or_default().clean.extend(left);
+        let clean = looked.with_context(|| format!("delete lines of {day} from pack {id}"))?;
+        if !tends {
+            return Ok(left.iter().all(|n| self.is_clean(batch, *n, id)));
+        }
+        for n in left {
+            lock(&self.erasing).entry(batch.requests[n].name()).or_default().clean.extend(clean);
         }
         Ok(true)
+    }
+
+    fn is_clean(&self, batch: &Batch, n: usize, pack: PackId) -> bool {
+        let erasing = lock(&self.erasing);
+        erasing.get(&batch.requests[n].name()).is_some_and(|progress| progress.clean.contains(&pack))
+    }
+
+    fn is_awaited(&self, batch: &Batch, n: usize, pack: PackId) -> bool {
+        let erasing = lock(&self.erasing);
+        erasing.get(&batch.requests[n].name()).is_some_and(|progress| progress.awaited.contains(&pack))
+    }
+
+    /// Looks which requests concern a pack that another node tends, and remembers it.
+    async fn await_pack(
+        &self,
+        id: PackId,
+        record: PackRecord,
+        batch: &Batch,
+        concerned: &[usize],
+        copies: &mut Vec<PathBuf>,
+    ) -> anyhow::Result<Option<PackId>> {
+        let path = self.local_copy(&record, copies).await?;
+        let deletions: Vec<Arc<Deletion>> = concerned.iter().map(|n| batch.deletions[*n].clone()).collect();
+        let work = move || {
+            let pack = PackReader::open(File::open(&path)?)?;
+            let live = pack.directory()?.streams.into_iter().map(|stream| stream.id).collect();
+            let held = deletions.chunks(1).map(|one| holds_any(&pack, &mut Eraser::new(one, &live)));
+            Ok::<_, anyhow::Error>(held.collect::<Result<Vec<bool>, _>>()?)
+        };
+        let held = self.env.exec.run(Lane::Seal, work).await?;
+        for (n, is_held) in concerned.iter().zip(held) {
+            let mut erasing = lock(&self.erasing);
+            let progress = erasing.entry(batch.requests[*n].name()).or_default();
+            if is_held { &mut progress.awaited } else { &mut progress.clean }.insert(id);
+        }
+        Ok(None)
     }
 
     /// Takes what deletions name out of a pack; gives back the pack that is there now, if one is.
@@ -256,9 +314,6 @@ impl Housekeeper {
     ) -> anyhow::Result<Option<PackId>> {
         let Some(index) = self.open(day).await? else { return Ok(None) };
         let path = self.local_copy(&record, copies).await?;
-        if !self.custody.tends(&record.object_key) {
-            anyhow::bail!("pack {id} is another node's to rewrite; it has not told of it yet");
-        }
         let (spool, now) = (self.spool.clone(), self.env.clock.now());
         let sees_all = self.custody.sees_all();
         let work = move || {

@@ -13,7 +13,7 @@ use crate::querier::select::STREAMS_MAX;
 
 impl Housekeeper {
     /// One round of retention over all days.
-    pub(super) async fn expire(&self) -> anyhow::Result<()> {
+    pub(crate) async fn expire(&self) -> anyhow::Result<()> {
         let days = self.days().await?;
         let total = days.len() as u64;
         for (done, day) in (0..).zip(days) {

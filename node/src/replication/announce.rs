@@ -42,6 +42,8 @@ const PENDING_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Pending {
     packs: Mutex<BTreeMap<(Day, PackId), Waiting>>,
+    /// Days of which the others are to be asked what this node missed.
+    asked: Mutex<BTreeSet<Day>>,
     wake: Notify,
 }
 
@@ -81,6 +83,16 @@ impl Pending {
             waiting.not_before = None;
             self.wake.notify_one();
         }
+    }
+
+    /// This node waits for news of a day's packs, which may have been missed.
+    pub fn ask_about(&self, day: Day) {
+        lock(&self.asked).insert(day);
+    }
+
+    /// The days that others are to be asked about, once.
+    pub(super) fn take_asked(&self) -> BTreeSet<Day> {
+        std::mem::take(&mut *lock(&self.asked))
     }
 
     fn due(&self, now: Instant) -> Vec<((Day, PackId), BTreeSet<NodeId>)> {

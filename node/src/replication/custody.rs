@@ -55,6 +55,10 @@ impl Custody for OwnersCustody {
     fn on_replaced(&self, day: Day, by: PackId) {
         self.announcing.on_packed(day, by);
     }
+
+    fn on_awaited(&self, day: Day) {
+        self.announcing.ask_about(day);
+    }
 }
 
 #[cfg(test)]

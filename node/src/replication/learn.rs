@@ -73,6 +73,11 @@ impl Replication {
             if placement.ring().member(placement.me()).is_none_or(|me| me.tokens.is_empty()) {
                 continue;
             }
+            let members = placement.ring().members().iter().map(|member| member.id.to_string()).collect();
+            if let Err(error) = self.parts.deletes.set_members(members).await {
+                let error = format!("{error:#}");
+                tracing::error!(error, "delete requests are not carried out for all members");
+            }
             lock(&self.learnt).peers.retain(|id, incarnation| {
                 placement.live_peers().any(|peer| peer.id == *id && peer.incarnation == *incarnation)
             });
@@ -104,9 +109,11 @@ impl Replication {
         }
     }
 
-    async fn learn_all(&self, placement: &Placement, days: usize) -> Result<()> {
+    /// Learns from all about the latest days, and those that were asked about.
+    pub(super) async fn learn_all(&self, placement: &Placement, days: usize) -> Result<()> {
+        let asked = self.announcing.take_asked();
         for peer in placement.live_peers() {
-            self.learn_from(peer, days).await?;
+            self.learn_from(peer, days, &asked).await?;
         }
         Ok(())
     }
@@ -124,14 +131,17 @@ impl Replication {
         // One at a time: who waits finds it done.
         let _turn = self.learning.lock().await;
         for peer in placement.live_peers().filter(is_new) {
-            self.learn_from(peer, usize::MAX).await?;
+            self.learn_from(peer, usize::MAX, &BTreeSet::new()).await?;
         }
         Ok(())
     }
 
-    async fn learn_from(&self, peer: &Peer, days: usize) -> Result<()> {
+    async fn learn_from(&self, peer: &Peer, days: usize, asked: &BTreeSet<Day>) -> Result<()> {
+        // First: what is learnt then may hold what is deleted.
+        self.swap_deletes(peer).await.with_context(|| format!("swap delete requests with `{}`", peer.id))?;
         let theirs = self.days_of(peer).await.with_context(|| format!("ask `{}` for its days", peer.id))?;
-        for day in theirs.into_iter().rev().take(days) {
+        let latest = theirs.into_iter().rev().enumerate();
+        for (_, day) in latest.filter(|(at, day)| *at < days || asked.contains(day)) {
             let learnt = self.learn_packs(peer, day).await;
             learnt.with_context(|| format!("learn the packs of {day} from `{}`", peer.id))?;
         }

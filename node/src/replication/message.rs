@@ -3,6 +3,8 @@
 use bincode::{Decode, Encode};
 use grapevine_storage::atom::{PushId, PushRun};
 
+use crate::deletes::DeleteRequest;
+
 /// A push, or the part of it that the receiver is to hold.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Replicate {
@@ -82,6 +84,16 @@ pub enum PackNews {
     Pack(Announce),
     /// Packs that are gone, and that none took the place of.
     Gone(Vec<u128>),
+}
+
+/// Tells of delete requests.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TellDeletes {
+    /// The requests.
+    pub requests: Vec<DeleteRequest>,
+    /// The digest of all that the asker knows, who wants to be told all that the receiver knows if it differs; none to
+    /// be told nothing.
+    pub digest: Option<u64>,
 }
 
 /// Asks for a pack's bytes.

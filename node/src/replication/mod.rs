@@ -4,6 +4,7 @@
 //! deliver   a push goes to the owners of its streams, and is answered when enough of them have it on disk
 //! compare   owners ask each other what they hold, and send what is missing
 //! announce  the primary says what it has packed; the others index it and let go of what it covers
+//! deletes   members tell each other of delete requests
 //! learn     a node that was away learns of packs it does not know; fetch brings those it cannot reach
 //! leave     a member hands over what it holds, and goes
 //! fresh     a query finds out which pushes its reader may not have yet
@@ -16,6 +17,7 @@ pub mod announce;
 pub mod compare;
 pub mod confirmed;
 pub mod custody;
+mod deletes;
 pub mod deliver;
 pub mod duty;
 mod fetch;
@@ -42,8 +44,9 @@ use self::learn::Learnt;
 use self::placement::Placement;
 use crate::cluster::Cluster;
 use crate::cluster::methods::{
-    ANNOUNCE, CATCH_UP, COMPARE, FLUSH, LEARNT, PACK, PACK_SETS, REPLICATE, UNCONFIRMED,
+    ANNOUNCE, CATCH_UP, COMPARE, DELETES, FLUSH, LEARNT, PACK, PACK_SETS, REPLICATE, UNCONFIRMED,
 };
+use crate::deletes::Deletes;
 use crate::disk::DiskGate;
 use crate::env::Env;
 use crate::ingester::Ingester;
@@ -77,6 +80,8 @@ pub struct Parts {
     pub store: ChunkStore,
     /// Whether the disk lets pushes in.
     pub disk: Arc<DiskGate>,
+    /// What is to be deleted.
+    pub deletes: Arc<Deletes>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -163,6 +168,7 @@ impl Replication {
         methods.register(&[FLUSH], Arc::new(announce::Flushes(replication.clone())));
         methods.register(&[PACK], Arc::new(fetch::Gives(replication.clone())));
         methods.register(&[PACK_SETS], Arc::new(learn::Tells(replication.clone())));
+        methods.register(&[DELETES], Arc::new(deletes::Collects(replication.clone())));
         replication
     }
 

@@ -1,5 +1,7 @@
 //! Three nodes over real sockets, in one process, with one chunk store between them.
 
+mod deletes;
+
 use std::time::Duration;
 
 use grapevine_storage::atom::PushId;
@@ -104,8 +106,12 @@ impl Trio {
         self.nodes[n].take().unwrap().stop().await
     }
 
-    async fn start(&mut self, n: usize, (dir, flags): (TempDir, Vec<(String, String)>)) {
-        self.nodes[n] = Some(Testbed::open(dir, NOW, flags).await);
+    async fn start(&mut self, n: usize, left: (TempDir, Vec<(String, String)>)) {
+        self.start_at(NOW, n, left).await;
+    }
+
+    async fn start_at(&mut self, now: i64, n: usize, (dir, flags): (TempDir, Vec<(String, String)>)) {
+        self.nodes[n] = Some(Testbed::open(dir, now, flags).await);
     }
 }
 

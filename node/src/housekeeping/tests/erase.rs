@@ -6,7 +6,7 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 
 use super::{Bed, DAY, Day, at, pairs};
-use crate::deletes::{DeleteRequest, Status};
+use crate::deletes::Status;
 use crate::env::WallClock;
 
 const SECRETS: &str = r#"{app="a"} | logfmt | secret="1""#;
@@ -28,7 +28,8 @@ impl Bed {
     }
 
     fn statuses(&self) -> Vec<Status> {
-        self.node.deletes.list("fake").iter().map(|request: &DeleteRequest| request.status).collect()
+        let requests = self.node.deletes.list("fake");
+        requests.iter().map(|request| self.node.deletes.status(request)).collect()
     }
 
     /// One turn of the workers that delete, at an hour of a day.
