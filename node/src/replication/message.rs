@@ -125,7 +125,7 @@ pub struct Doubtful {
     pub days: Vec<i32>,
 }
 
-/// Asks for pushes that the asker may lack, as far as it owns their streams.
+/// Asks for pushes that the asker may lack.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct PushesOf {
     /// The pushes.
