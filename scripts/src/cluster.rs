@@ -40,7 +40,7 @@ async fn run_nodes(binary: &Path, dir: &Path) -> Result<()> {
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     let [Ok(interrupt), Ok(terminate)] = &mut signals else { bail!("cannot wait for Ctrl-C") };
     std::fs::create_dir_all(dir)?;
-    let token = token(binary, dir)?;
+    let token = token(binary, &data_dir(dir, 1), &peer_listen(1))?;
     let mut nodes = Vec::new();
     for number in 1..=NODES {
         nodes.push(start(binary, dir, &token, number)?);
@@ -69,12 +69,11 @@ fn peer_listen(number: u16) -> String {
     format!("127.0.0.1:{}", PEER_PORT + number - 1)
 }
 
-/// The join token: made the first time, printed again later.
-fn token(binary: &Path, dir: &Path) -> Result<String> {
-    let first = data_dir(dir, 1);
+/// The join token of a cluster whose first node is here: made the first time, printed again later.
+pub(crate) fn token(binary: &Path, first: &Path, peer_listen: &str) -> Result<String> {
     let word = if first.join("cluster/key").exists() { "token" } else { "init" };
     let mut command = Command::new(binary);
-    command.args(["cluster", word, "--peer-listen", &peer_listen(1), "--data-dir"]).arg(first);
+    command.args(["cluster", word, "--peer-listen", peer_listen, "--data-dir"]).arg(first);
     let output = command.output().with_context(|| format!("start `{}`", binary.display()))?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())

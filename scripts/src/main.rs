@@ -15,6 +15,8 @@ usage: cargo xtask COMMAND
   check [--install]   format, lints, docs, tests, house rules; --install first fetches what the tests need
   bench [--hard] [--s3] [--cold] [--mb N] [--binary FILE] [--peer URL] [--peer-pid N] [-- SERVE-OPTIONS]
                       push a gigabyte of logs, ask six queries, print what it took
+  bench --cluster [--hard] [--mb N] [--binary FILE] [-- SERVE-OPTIONS]
+                      a quarter of that to one node and to three that keep it thrice, side by side
   cluster [--release] start three nodes on this machine, to try things with; Ctrl-C ends them
   tools               fetch what the tests need: Debian packages, client libraries, an S3 server
 ";

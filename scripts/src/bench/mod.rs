@@ -1,11 +1,13 @@
 //! `cargo xtask bench`: makes the load, pushes it, asks six queries, prints a table.
 //!
 //! `--hard` makes the load hard on a store, `--s3` keeps the packs in a real S3 server, `--cold` asks once more with
-//! nothing in memory, `--peer URL` does the same to another Loki-compatible server.
+//! nothing in memory, `--peer URL` does the same to another Loki-compatible server. `--cluster` sets three nodes beside
+//! one instead.
 //!
 //! Figures are CPU seconds of the server's process and its peak memory, which a noisy machine does not
 //! disturb as it disturbs wall time; wall times stand beside them.
 
+mod cluster;
 mod cold;
 mod load;
 mod server;
@@ -14,12 +16,12 @@ mod store;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::sync::Semaphore;
 
 use crate::run::{command, root, run};
 use load::{Load, NEEDLE_SUBSTRING, NEEDLE_WORD, SPAN_S, Shape};
-use server::Server;
+use server::{Server, Target};
 use store::Store;
 
 /// Pushes under way at once, as from a few agents.
@@ -28,11 +30,17 @@ const PUSHES_AT_ONCE: usize = 4;
 const REPEATS: u32 = 20;
 /// The heavy ones.
 const REPEATS_HEAVY: u32 = 3;
+/// Text of the load, where the command line does not say.
+const TEXT_MB: u64 = 1074;
+/// The same where three nodes share two cores with whoever pushes.
+const TEXT_MB_CLUSTER: u64 = TEXT_MB / 4;
 
 /// What the command line asks for.
 struct Options {
     text_mb: u64,
     shape: Shape,
+    /// Set three nodes beside one.
+    cluster: bool,
     /// Keep the packs in an S3 server.
     s3: bool,
     /// Ask once more with nothing in memory.
@@ -42,6 +50,14 @@ struct Options {
     /// Measure this binary instead of building one.
     binary: Option<String>,
     extra: Vec<String>,
+}
+
+impl Options {
+    /// The program that is measured.
+    fn binary(&self) -> String {
+        let built = || root().join("target/release/grapevine").to_string_lossy().into_owned();
+        self.binary.clone().unwrap_or_else(built)
+    }
 }
 
 /// One query of the benchmark.
@@ -60,13 +76,21 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     if options.binary.is_none() {
         run(&mut command("cargo", &["build", "--release", "--locked", "--package", "grapevine"]))?;
     }
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&options))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match options.cluster {
+            true => cluster::measure(&options).await,
+            false => measure(&options).await,
+        }
+    })
 }
 
 fn read(arguments: &[&str]) -> Result<Options> {
+    let cluster = arguments.contains(&"--cluster");
     let mut options = Options {
-        text_mb: 1074,
+        text_mb: if cluster { TEXT_MB_CLUSTER } else { TEXT_MB },
         shape: Shape::Plain,
+        cluster,
         s3: false,
         cold: false,
         peer: None,
@@ -81,23 +105,25 @@ fn read(arguments: &[&str]) -> Result<Options> {
             "--hard" => options.shape = Shape::Hard,
             "--s3" => options.s3 = true,
             "--cold" => options.cold = true,
+            "--cluster" => {}
             "--mb" => options.text_mb = value()?.parse().context("--mb")?,
             "--peer" => options.peer = Some((*value()?).to_owned()),
             "--binary" => options.binary = Some((*value()?).to_owned()),
             "--peer-pid" => options.peer_pid = Some(value()?.parse().context("--peer-pid")?),
             "--" => options.extra = words.by_ref().map(|w| (*w).to_owned()).collect(),
             _ => bail!(
-                "`{word}` is none of --hard, --s3, --cold, --mb N, --binary FILE, --peer URL, --peer-pid N, -- SERVE-OPTIONS"
+                "`{word}` is none of --hard, --s3, --cold, --cluster, --mb N, --binary FILE, --peer URL, --peer-pid N, -- SERVE-OPTIONS"
             ),
         }
     }
+    let others = options.s3 || options.cold || options.peer.is_some();
+    ensure!(!(cluster && others), "--cluster goes with --hard, --mb, --binary and -- SERVE-OPTIONS only");
     Ok(options)
 }
 
 async fn measure(options: &Options) -> Result<()> {
     let folder = tempfile::tempdir().context("make a folder for the data")?;
-    let built = root().join("target/release/grapevine").to_string_lossy().into_owned();
-    let binary = options.binary.as_ref().unwrap_or(&built);
+    let binary = &options.binary();
     let store = options.s3.then(|| Store::start(folder.path().join("s3"))).transpose()?;
     let mut extra = store.as_ref().map(Store::arguments).unwrap_or_default();
     extra.extend_from_slice(&options.extra);
@@ -128,17 +154,44 @@ async fn measure_server(
     server: &Server,
     options: &Options,
 ) -> Result<([Question; 6], (i64, i64))> {
-    let corpus = root().join("../shared/corpus");
-    let corpus = corpus.is_dir().then_some(corpus);
-    let end_ns = wall_now_ns();
-    let start_ns = end_ns - (SPAN_S + 60) * 1_000_000_000;
-    let load = Load::new(corpus.as_deref(), options.shape, options.text_mb * 1_000_000, start_ns)?;
-    let one_app = load.apps().find(|app| *app == "openstack").or(load.apps().next()).unwrap_or("").to_owned();
-    println!("\n## {name}: {} MB, {:?}, {}", options.text_mb, options.shape, source(corpus.as_ref()));
+    let plan = Plan::new();
+    let load = plan.load(options)?;
+    let questions = questions(one_app(&load));
+    println!("\n## {name}: {}", plan.title(options));
     ingest(server, load).await?;
-    let questions = questions(&one_app);
-    queries(server, &questions, start_ns, end_ns).await?;
-    Ok((questions, (start_ns, end_ns)))
+    queries(server, &questions, plan.start_ns, plan.end_ns).await?;
+    Ok((questions, (plan.start_ns, plan.end_ns)))
+}
+
+/// What is pushed, and of which time.
+struct Plan {
+    corpus: Option<PathBuf>,
+    start_ns: i64,
+    end_ns: i64,
+}
+
+impl Plan {
+    /// Until now.
+    fn new() -> Self {
+        let corpus = root().join("../shared/corpus");
+        let corpus = corpus.is_dir().then_some(corpus);
+        let end_ns = wall_now_ns();
+        Plan { corpus, start_ns: end_ns - (SPAN_S + 60) * 1_000_000_000, end_ns }
+    }
+
+    /// The same load at each call.
+    fn load(&self, options: &Options) -> Result<Load> {
+        Load::new(self.corpus.as_deref(), options.shape, options.text_mb * 1_000_000, self.start_ns)
+    }
+
+    fn title(&self, options: &Options) -> String {
+        format!("{} MB, {:?}, {}", options.text_mb, options.shape, source(self.corpus.as_ref()))
+    }
+}
+
+/// The kind of log that the parsing query looks at.
+fn one_app(load: &Load) -> &str {
+    load.apps().find(|app| *app == "openstack").or(load.apps().next()).unwrap_or("")
 }
 
 fn source(corpus: Option<&PathBuf>) -> &'static str {
@@ -151,18 +204,33 @@ fn wall_now_ns() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-async fn ingest(server: &Server, load: Load) -> Result<()> {
-    let before = server.cpu_s();
-    let (mut text, mut lines, mut wire) = (0, 0, 0);
+/// What was pushed.
+#[derive(Default)]
+struct Pushed {
+    text: u64,
+    lines: u64,
+    wire: usize,
+    wall_s: f64,
+}
+
+impl Pushed {
+    fn gb(&self) -> f64 {
+        self.text as f64 / 1e9
+    }
+}
+
+/// Pushes all of a load to the targets in turn.
+async fn push_all(targets: &[Target], load: Load) -> Result<Pushed> {
+    let mut pushed = Pushed::default();
     let places = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     let mut pushes = tokio::task::JoinSet::new();
     let began = tokio::time::Instant::now();
-    for batch in load {
-        text += batch.text_bytes;
-        lines += batch.lines;
-        wire += batch.body.len();
+    for (batch, target) in load.zip(targets.iter().cycle()) {
+        pushed.text += batch.text_bytes;
+        pushed.lines += batch.lines;
+        pushed.wire += batch.body.len();
         let place = places.clone().acquire_owned().await?;
-        let target = server.target.clone();
+        let target = target.clone();
         pushes.spawn(async move {
             let done = target.push(batch.body).await;
             drop(place);
@@ -175,15 +243,21 @@ async fn ingest(server: &Server, load: Load) -> Result<()> {
     while let Some(done) = pushes.join_next().await {
         done??;
     }
-    let pushed = began.elapsed().as_secs_f64();
+    pushed.wall_s = began.elapsed().as_secs_f64();
+    Ok(pushed)
+}
+
+async fn ingest(server: &Server, load: Load) -> Result<()> {
+    let before = server.cpu_s();
+    let pushed = push_all(std::slice::from_ref(&server.target), load).await?;
     server.target.flush().await?;
-    let gb = text as f64 / 1e9;
+    let (gb, lines, wire) = (pushed.gb(), pushed.lines, pushed.wire as f64 / 1e6);
     println!("| ingest | value | goal |\n| --- | --- | --- |");
-    println!("| text | {gb:.3} GB, {lines} lines, {:.0} MB on the wire | |", wire as f64 / 1e6);
+    println!("| text | {gb:.3} GB, {lines} lines, {wire:.0} MB on the wire | |");
     if let (Some(before), Some(after)) = (before, server.cpu_s()) {
         println!("| CPU s per GB, flush included | {:.2} | ≤ 10 |", (after - before) / gb);
     }
-    println!("| wall s, pushes alone | {pushed:.1} | |");
+    println!("| wall s, pushes alone | {:.1} | |", pushed.wall_s);
     if let Some(rss) = server.peak_rss_mib() {
         println!("| peak RSS, MiB | {rss:.0} | ≤ 256 |");
     }

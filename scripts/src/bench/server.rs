@@ -140,6 +140,13 @@ impl Target {
         Ok(())
     }
 
+    /// The value of a metric, labels included in its name.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let text = self.client.get(format!("{}/metrics", self.url)).send().await?.text().await?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.with_context(|| format!("`{}` has no metric `{name}`", self.url))?.parse()?)
+    }
+
     /// Runs a query and gives back its JSON.
     pub(crate) async fn query(&self, parameters: &[(&str, String)]) -> Result<serde_json::Value> {
         let request = self.client.get(format!("{}/loki/api/v1/query_range", self.url)).query(parameters);
