@@ -369,7 +369,8 @@ impl Replication {
     }
 }
 
-fn fate(
+/// What became of an atom here; `known` keeps what was looked up before.
+pub(super) fn fate(
     ingester: &crate::ingester::Ingester,
     key: HeadKey,
     push: PushId,

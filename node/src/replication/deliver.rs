@@ -5,7 +5,7 @@
 //! owners compare.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,18 +14,21 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use grapevine_gossip::ring::NodeId;
 use grapevine_gossip::rpc::{CallError, Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::atom::PushId;
+use grapevine_storage::index::Day;
 use grapevine_storage::stream::StreamId;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::message::Replicate;
+use super::compare::fate;
+use super::message::{Fate, Replicate};
 use super::placement::Placement;
 use super::quorum::{Quorum, Sends};
-use super::{LAG_UNIT, Replication};
+use super::{LAG_UNIT, Replication, lock};
 use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::REPLICATE;
 use crate::distributor::Gate;
 use crate::exec::Lane;
+use crate::ingester::heads::HeadKey;
 use crate::ingester::log::AppendError;
 use crate::push::batch::PushBatch;
 use crate::push::error::{ErrorCode, PushError};
@@ -318,7 +321,44 @@ impl Handler for Takes {
     }
 }
 
+/// A push that is being taken: two members that repair at once must not both bring it.
+struct Taking<'a> {
+    all: &'a Mutex<BTreeSet<PushId>>,
+    push: PushId,
+}
+
+impl<'a> Taking<'a> {
+    fn begin(all: &'a Mutex<BTreeSet<PushId>>, push: PushId) -> Option<Self> {
+        lock(all).insert(push).then_some(Taking { all, push })
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        lock(self.all).remove(&self.push);
+    }
+}
+
 impl Replication {
+    /// Whether all that a push brings is here already. Only a push of which something was taken is looked for.
+    fn holds_all(&self, tenant: &Arc<str>, push: PushId, batch: &PushBatch) -> bool {
+        if !lock(&self.taken).contains(push) {
+            return false;
+        }
+        let mut keys = BTreeSet::new();
+        for stream in batch.streams() {
+            batch.for_each_entry(stream, |entry| {
+                keys.insert(HeadKey {
+                    tenant: tenant.clone(),
+                    day: Day::of(entry.timestamp),
+                    id: stream.id(),
+                });
+            });
+        }
+        let mut known = BTreeMap::new();
+        keys.into_iter().all(|key| fate(&self.parts.ingester, key, push, &mut known) != Fate::Missing)
+    }
+
     pub(super) async fn take(&self, body: &[u8]) -> Result<(), Refusal> {
         let Replicate { push, tenant, payload } = decode(body)?;
         if let Some((why, _)) = self.parts.disk.closed() {
@@ -331,7 +371,11 @@ impl Replication {
         let read = move || PushBatch::from_wal(&owner, payload.into(), &cache);
         let batch = self.parts.env.exec.run(Lane::Decode, read).await;
         let batch = batch.map_err(|error| Refusal::new(RefusalCode::Invalid, error.to_string()))?;
-        if batch.is_empty() {
+        let Some(_turn) = Taking::begin(&self.taking, push) else {
+            let text = format!("push {push:?} is being taken from another member; ask again");
+            return Err(Refusal::new(RefusalCode::Unavailable, text));
+        };
+        if batch.is_empty() || self.holds_all(&tenant, push, &batch) {
             return Ok(());
         }
         let held = self.parts.ingester.push(tenant, Some(push), batch).await;

@@ -28,7 +28,7 @@ pub mod message;
 pub mod placement;
 pub mod quorum;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -101,6 +101,8 @@ pub struct Replication {
     lag: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
     /// The pushes of which this node took all that it was sent.
     taken: Mutex<PushSet>,
+    /// The pushes that are being taken from others.
+    taking: Mutex<BTreeSet<PushId>>,
     announcing: Arc<Pending>,
     learnt: Mutex<Learnt>,
     /// Held by who learns from members that came back.
@@ -153,6 +155,7 @@ impl Replication {
             news: Mutex::default(),
             lag: Mutex::default(),
             taken: Mutex::new(held),
+            taking: Mutex::default(),
             announcing,
             learnt: Mutex::default(),
             learning: tokio::sync::Mutex::default(),

@@ -75,11 +75,13 @@ impl Placement {
         candidates
     }
 
-    /// Who packs the stream: the first of its holders.
+    /// Who packs the stream: the first of its owners that lives and is active. One that is joining, or back and not
+    /// active again yet, may hold what others have packed meanwhile.
     pub fn primary(&self, stream: StreamId) -> Option<&NodeId> {
-        let mut owners =
-            self.ring.owners(token(stream), self.replication_factor).iter().map(|owner| &owner.id);
-        owners.find(|id| self.is_live(id)).or_else(|| self.candidates(stream).first().copied())
+        let owners = self.ring.owners(token(stream), self.replication_factor);
+        let live = || owners.iter().map(|owner| &owner.id).filter(|id| self.is_live(id));
+        let active = live().find(|id| self.is_active(id));
+        active.or_else(|| live().next()).or_else(|| self.candidates(stream).first().copied())
     }
 
     /// Whether this node packs the stream.
@@ -90,6 +92,10 @@ impl Placement {
     /// Whether a member lives, as far as this node knows; it itself does.
     pub fn is_live(&self, member: &NodeId) -> bool {
         *member == self.me || self.view.peer(member).is_some_and(|peer| peer.live)
+    }
+
+    fn is_active(&self, member: &NodeId) -> bool {
+        self.view.peer(member).is_some_and(|peer| peer.profile.state == State::Active)
     }
 
     /// The member that is reached at an address.
@@ -174,6 +180,18 @@ mod tests {
             "bc",
             "a",
         );
+    }
+
+    #[test]
+    fn a_member_that_is_not_active_yet_packs_nothing_while_another_owner_is() {
+        use State::{Active, Joining};
+        let primary = |b, c| {
+            let members = [("a", Active, true), ("b", b, true), ("c", c, true)];
+            placement(&members, 2).primary(stream(150)).unwrap().as_str().to_owned()
+        };
+        assert_eq!(primary(Active, Active), "b");
+        assert_eq!(primary(Joining, Active), "c");
+        assert_eq!(primary(Joining, Joining), "b");
     }
 
     #[test]
