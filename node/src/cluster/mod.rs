@@ -1,7 +1,7 @@
 //! What makes a node a member of a cluster: who it is, where its peers are, who owns what.
 //!
 //! A [`Cluster`] is opened before the node's parts, which hand their handlers to [`Cluster::methods`], and started after
-//! them. From then on gossip runs, and [`keeper`] keeps what the member needs to come back.
+//! them. From then on gossip runs, and `keeper` keeps what the member needs to come back.
 //!
 //! **Invariant.** A node without a key, in its directory or in a join token, opens no port for peers.
 

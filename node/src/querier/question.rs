@@ -2,7 +2,7 @@
 //!
 //! Each kind of question says how one node answers it, how that answer is cut into items that travel, and how the
 //! answers of several shares become one. The node that was asked by a client puts its questions through
-//! [`Scatter`](super::scatter::Scatter), whether there is a cluster or not.
+//! `scatter::Scatter`, whether there is a cluster or not.
 
 use std::future::Future;
 use std::sync::Arc;

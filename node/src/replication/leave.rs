@@ -3,8 +3,8 @@
 //!
 //! From the moment it is *leaving* it owns nothing: new pushes go to those who own its ranges then, and it is read no
 //! more, but still asked what others may lack. What is left in its heads goes to the owners as any stranger's does
-//! ([`compare`](super::compare)); what they must know of packs, they learn because the ring has changed
-//! ([`learn`](super::learn)).
+//! (`compare`); what they must know of packs, they learn because the ring has changed
+//! (`learn`).
 
 use std::fmt;
 use std::sync::Arc;
