@@ -15,6 +15,8 @@ use crate::durable;
 const MAX_SET_ASIDE: u32 = 3;
 /// The folder of a day that is being deleted.
 const DROPPED_SUFFIX: &str = ".dropped";
+/// The folder of a day that is being made.
+const NEW_SUFFIX: &str = ".new";
 
 /// How the index is kept.
 #[derive(Clone, Copy, Debug)]
@@ -60,14 +62,14 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens the index in a directory, which is created if need be; finishes drops that a crash interrupted.
-    /// Opens no day.
+    /// Opens the index in a directory, which is created if need be; finishes drops that a crash interrupted, and
+    /// removes days that were not made whole. Opens no day.
     pub fn open(root: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         durable::create_dir_all(root).map_err(|error| IndexError::io("create", root, error))?;
         let index =
             Index { root: root.to_owned(), options, open: Mutex::default(), set_aside: Mutex::default() };
         for name in index.names()? {
-            if name.ends_with(DROPPED_SUFFIX) {
+            if [DROPPED_SUFFIX, NEW_SUFFIX].iter().any(|suffix| name.ends_with(suffix)) {
                 index.remove(&root.join(name))?;
             }
         }
@@ -158,10 +160,10 @@ impl Index {
         day: Day,
     ) -> Result<Arc<DayIndex>, IndexError> {
         let path = self.path(day);
-        let index = match DayIndex::open(day, &path, self.options.map_bytes) {
+        let index = match self.open_or_make(day, &path) {
             Err(error @ IndexError::Corrupt { .. }) => {
                 self.move_aside(day, error.to_string())?;
-                let index = DayIndex::open(day, &path, self.options.map_bytes)?;
+                let index = self.open_or_make(day, &path)?;
                 index.set_incomplete(true)?;
                 index
             }
@@ -174,6 +176,20 @@ impl Index {
         let index = Arc::new(index);
         open.insert(day, index.clone());
         Ok(index)
+    }
+
+    /// A new day is made under another name: one that a full disk or a crash left short is never taken for a day.
+    fn open_or_make(&self, day: Day, path: &Path) -> Result<DayIndex, IndexError> {
+        if !path.is_dir() {
+            let new = self.root.join(format!("{day}{NEW_SUFFIX}"));
+            if new.is_dir() {
+                self.remove(&new)?; // It was not made whole.
+            }
+            DayIndex::open(day, &new, self.options.map_bytes)?.close();
+            self.sync(&new)?;
+            fs::rename(&new, path).map_err(|error| IndexError::io("rename", &new, error))?;
+        }
+        DayIndex::open(day, path, self.options.map_bytes)
     }
 
     fn move_aside(&self, day: Day, reason: String) -> Result<(), IndexError> {

@@ -387,6 +387,25 @@ fn remains_of_corrupt_days_do_not_pile_up() {
 }
 
 #[test]
+fn a_day_that_was_not_made_whole_is_made_anew_and_never_taken_for_a_corrupt_one() {
+    let (dir, index) = index();
+    let new = dir.path().join(format!("{DAY}.new"));
+    let leave_short = || {
+        std::fs::create_dir_all(&new).unwrap();
+        std::fs::write(new.join("data.mdb"), [0; 100]).unwrap();
+    };
+    leave_short();
+    assert_eq!(index.days().unwrap(), []);
+    assert!(!index.day_or_create(DAY).unwrap().is_incomplete().unwrap());
+    assert!(!new.exists());
+    leave_short();
+    drop(index);
+    let index = Index::open(dir.path(), OPTIONS).unwrap();
+    assert!(!new.exists());
+    assert!(index.take_set_aside().is_empty());
+}
+
+#[test]
 fn day_of_another_schema_is_set_aside_not_misread() {
     let (dir, index) = index();
     index.day_or_create(DAY).unwrap();
