@@ -27,3 +27,13 @@ fn whatever_node_is_pushed_to_and_asked_nothing_is_lost_and_each_seed_replays_ev
         .unwrap();
     assert_eq!(found, []);
 }
+
+/// What broke in each and what mended it is in `ARCHITECTURE.md`.
+#[test]
+fn seeds_that_once_lost_lines_or_left_them_out_without_a_warning_hold() {
+    let seeds = [("three-nodes", 4), ("three-nodes", 5), ("all-power-lost", 2), ("five-nodes-two-zones", 1)];
+    for (scenario, seed) in seeds {
+        let found = hunt(&[scenario], false).run(seed..seed + 1, true, &|_, _| ()).unwrap();
+        assert_eq!(found, [], "{scenario}");
+    }
+}

@@ -37,9 +37,10 @@ impl Custody for OwnersCustody {
         !self.shared_store || self.tends(object_key)
     }
 
+    /// Never: how many members there are now says nothing of when a pack was indexed. One that has just started has heard
+    /// of few others, and would take packs of others' streams for empty ones.
     fn sees_all(&self) -> bool {
-        let placement = self.placement.now();
-        placement.ring().members().len() <= placement.replication_factor()
+        false
     }
 
     fn is_settled(&self) -> bool {
