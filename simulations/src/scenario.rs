@@ -1,6 +1,6 @@
 //! The scenarios: what is run, under which faults, and what must hold.
 //!
-//! A scenario is a file ([`format`]); some come along ([`SCENARIOS`]), and a path leads to any other.
+//! A scenario is a file ([`mod@format`]); some come along ([`SCENARIOS`]), and a path leads to any other.
 
 pub mod format;
 mod read;

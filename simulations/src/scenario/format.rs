@@ -1,7 +1,7 @@
 //! What a scenario's file says: TOML, every key documented here and in the files that come along.
 //!
 //! A key that does not exist is an error, and so is a node or zone that nobody named. What is written here is
-//! turned into a [`Scenario`](super::Scenario) by [`read`](super::read), which is where defaults are filled in.
+//! turned into a [`Scenario`](super::Scenario) by `super::read`, which is where defaults are filled in.
 
 use std::collections::BTreeMap;
 
