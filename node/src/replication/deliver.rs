@@ -329,7 +329,9 @@ struct Taking<'a> {
 
 impl<'a> Taking<'a> {
     fn begin(all: &'a Mutex<BTreeSet<PushId>>, push: PushId) -> Option<Self> {
-        lock(all).insert(push).then_some(Taking { all, push })
+        let is_first = lock(all).insert(push);
+        // Made only by who is first: dropping one lets the push be taken again.
+        is_first.then(|| Taking { all, push })
     }
 }
 
