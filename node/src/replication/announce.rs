@@ -272,12 +272,15 @@ impl Replication {
                     open.add_covers(&tenant, id, now, &covers)
                 }
             });
+            if noted.is_ok() {
+                // Before heads let go: who asks meanwhile must find a push in one of the two.
+                for Cover { stream, pushes } in &covers {
+                    let key = HeadKey { tenant: tenant.as_str().into(), day, id: *stream };
+                    ingester.covered().add(&key, pushes, now);
+                }
+            }
             leaving.iter().for_each(|head| head.end_leaving(noted.is_ok()));
             noted?;
-            for Cover { stream, pushes } in &covers {
-                let key = HeadKey { tenant: tenant.as_str().into(), day, id: *stream };
-                ingester.covered().add(&key, pushes, now);
-            }
             ingester.heads().retire_empty();
             Ok(())
         };
