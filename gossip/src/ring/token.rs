@@ -65,7 +65,8 @@ impl TokenRange {
 
     /// Whether all of `other` lies on the arc.
     pub fn covers(&self, other: &Self) -> bool {
-        u128::from(other.first.0.wrapping_sub(self.first.0)) + other.size() <= self.size()
+        let is_whole = self.size() == 1 << 64;
+        is_whole || u128::from(other.first.0.wrapping_sub(self.first.0)) + other.size() <= self.size()
     }
 
     /// How many tokens the arc holds: 1 to 2^64.
