@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-use grapevine_storage::index::{Day, PackId};
-use grapevine_storage::stream::StreamId;
+use grapevine_storage::index::{Arcs, Day, PackId};
 
 /// Tells a housekeeper which packs are its to look after, and is told what became of them.
 pub trait Custody: Send + Sync + fmt::Debug {
@@ -22,8 +21,8 @@ pub trait Custody: Send + Sync + fmt::Debug {
     /// Whether it is known which streams are this node's: not before it has a place in the ring.
     fn is_settled(&self) -> bool;
 
-    /// Whether the index is to hold a stream.
-    fn holds(&self, stream: StreamId) -> bool;
+    /// The tokens of the streams that the index is to hold; none if it is to hold all.
+    fn reach(&self) -> Option<Arcs>;
 
     /// A pack took the place of others.
     fn on_replaced(&self, day: Day, by: PackId);
@@ -53,8 +52,8 @@ impl Custody for Everything {
         true
     }
 
-    fn holds(&self, _: StreamId) -> bool {
-        true
+    fn reach(&self) -> Option<Arcs> {
+        None
     }
 
     fn on_replaced(&self, _: Day, _: PackId) {}

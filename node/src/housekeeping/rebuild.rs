@@ -262,7 +262,9 @@ impl Housekeeper {
         let now = self.env.clock.now();
         pack.streams.retain(|stream| !self.retention.is_expired(name.tenant, &stream.labels, day, now));
         if self.custody.is_settled() {
-            pack.streams.retain(|stream| self.custody.holds(stream.id));
+            if let Some(arcs) = self.custody.reach() {
+                pack.keep_within(arcs);
+            }
             // Of a pack of other members' streams nothing need be known.
             if pack.streams.is_empty() && !self.custody.sees_all() {
                 return Ok(());

@@ -31,6 +31,7 @@ use super::reference_test::{
 };
 use super::scatter::Neighbours;
 use super::serve::Reads;
+use super::share::Share;
 use super::spread::Spread;
 use super::tails::{Following, Heard};
 use super::volume::{Grouping, Totals, Volumes};
@@ -403,7 +404,7 @@ impl Freshness for Hooked {
         Found { unconfirmed: unconfirmed(), warnings: vec!["who knows".into()] }
     }
 
-    async fn catch_up(&self, unconfirmed: &[Unconfirmed], _: Instant) -> Vec<String> {
+    async fn catch_up(&self, _: &Share, unconfirmed: &[Unconfirmed], _: Instant) -> Vec<String> {
         let _ = self.told.send((self.node, unconfirmed.to_vec()));
         let _guard = OnDrop(self.dropped.clone(), self.node);
         if self.hangs {

@@ -24,6 +24,8 @@ pub const UNCONFIRMED_MAX: usize = 16_384;
 pub enum Doubt {
     /// A push that not all its owners are known to have.
     Push(PushId),
+    /// A push with streams that its reader does not own, so that it was not sent these with the others.
+    Beyond(PushId),
     /// Packs of a day that not all owners of their streams have heard of.
     Packs(Day),
 }
@@ -59,9 +61,9 @@ pub trait Freshness: Send + Sync + fmt::Debug {
         deadline: Instant,
     ) -> Found;
 
-    /// Makes sure, on a reader, that it has what it owns of these, and has learnt from everyone who lives; returns what
-    /// may be missing, for people.
-    async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String>;
+    /// Makes sure, on a reader of a share, that it has what it owns of these, and has learnt from everyone who lives;
+    /// returns what may be missing, for people.
+    async fn catch_up(&self, share: &Share, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String>;
 
     /// Why this node cannot answer for a share, if it cannot: another owner is asked then.
     fn unreadable(&self, _: &Share) -> Option<String> {
@@ -79,7 +81,7 @@ impl Freshness for NothingUnconfirmed {
         Found::default()
     }
 
-    async fn catch_up(&self, _: &[Unconfirmed], _: Instant) -> Vec<String> {
+    async fn catch_up(&self, _: &Share, _: &[Unconfirmed], _: Instant) -> Vec<String> {
         Vec::new()
     }
 }

@@ -171,7 +171,7 @@ impl Querier {
         if let Some(why) = self.freshness().unreadable(&piece.share) {
             return Err(QueryError::Unlearnt(why));
         }
-        let missing = self.freshness().catch_up(&piece.unconfirmed, deadline).await;
+        let missing = self.freshness().catch_up(&piece.share, &piece.unconfirmed, deadline).await;
         missing.into_iter().for_each(|text| notes.warnings.add(text));
         question.read(self, piece, notes).await
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use grapevine_gossip::ring::{Token, TokenRange};
+use grapevine_storage::index::intersection;
 use grapevine_storage::stream::StreamId;
 
 /// A set of tokens. Cheap to clone.
@@ -69,6 +70,27 @@ impl Share {
     pub fn ranges(&self) -> Vec<TokenRange> {
         let range = |(first, last): &(u64, u64)| TokenRange { first: Token(*first), last: Token(*last) };
         self.arcs.as_ref().map_or(vec![TokenRange::ALL], |arcs| arcs.iter().map(range).collect())
+    }
+
+    /// The same as pairs of the first and the last token.
+    pub fn arcs(&self) -> Vec<(u64, u64)> {
+        self.arcs.as_ref().map_or_else(|| vec![(0, u64::MAX)], |arcs| arcs.to_vec())
+    }
+
+    /// Whether all of another share is in it.
+    pub fn covers(&self, other: &Share) -> bool {
+        let other = other.arcs();
+        intersection(&self.arcs(), &other) == other
+    }
+
+    /// What is in both.
+    pub fn and(&self, other: &Share) -> Share {
+        Share::of_arcs(&intersection(&self.arcs(), &other.arcs()))
+    }
+
+    /// The tokens of arcs that do not run past the end of the circle.
+    pub fn of_arcs(arcs: &[(u64, u64)]) -> Self {
+        Share::of(arcs.iter().map(|(first, last)| TokenRange { first: Token(*first), last: Token(*last) }))
     }
 
     /// How much of the circle it is, up to 1.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bincode::{Decode, Encode};
-use grapevine_gossip::ring::{InvalidName, Token, TokenRange};
+use grapevine_gossip::ring::InvalidName;
 use grapevine_logql::eval_limits::EvalLimits;
 use grapevine_storage::atom::PushId;
 use grapevine_storage::index::Day;
@@ -66,7 +66,7 @@ impl<W> Message<W> {
             tenants: asker.tenants.iter().map(|tenant| (tenant.to_string(), level(tenant))).collect(),
             explain: asker.explain,
             limits: limits.map(|limit| limit as u64),
-            ranges: piece.share.ranges().iter().map(|range| (range.first.0, range.last.0)).collect(),
+            ranges: piece.share.arcs(),
             now: piece.now,
             unconfirmed: piece.unconfirmed.iter().map(sent).collect(),
         };
@@ -100,10 +100,9 @@ impl<W> Message<W> {
         };
         let detected_level = tenants.iter().cloned().zip(levels).collect();
         let asker = Asker { tenants, detected_level, limits, timeout, explain: sent.explain };
-        let range = |(first, last): &(u64, u64)| TokenRange { first: Token(*first), last: Token(*last) };
         Ok(Piece {
             asker: Arc::new(asker),
-            share: Share::of(sent.ranges.iter().map(range)),
+            share: Share::of_arcs(&sent.ranges),
             now: sent.now,
             unconfirmed: sent.unconfirmed.iter().map(received).collect::<Result<_, _>>()?,
         })
@@ -118,12 +117,14 @@ fn malformed(why: impl Into<String>) -> MessageError {
 #[derive(Clone, Copy, Debug, Encode, Decode)]
 enum SentDoubt {
     Push(PushId),
+    Beyond(PushId),
     Packs(i32),
 }
 
 fn sent(unconfirmed: &Unconfirmed) -> (SentDoubt, String) {
     let doubt = match unconfirmed.doubt {
         Doubt::Push(push) => SentDoubt::Push(push),
+        Doubt::Beyond(push) => SentDoubt::Beyond(push),
         Doubt::Packs(day) => SentDoubt::Packs(day.0),
     };
     (doubt, unconfirmed.holder.to_string())
@@ -133,6 +134,7 @@ fn received((doubt, holder): &(SentDoubt, String)) -> Result<Unconfirmed, Messag
     let holder = holder.parse().map_err(|error: InvalidName| MessageError::Malformed(error.to_string()))?;
     let doubt = match doubt {
         SentDoubt::Push(push) => Doubt::Push(*push),
+        SentDoubt::Beyond(push) => Doubt::Beyond(*push),
         SentDoubt::Packs(day) => Doubt::Packs(Day(*day)),
     };
     Ok(Unconfirmed { doubt, holder })

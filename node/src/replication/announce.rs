@@ -147,11 +147,7 @@ impl Replication {
             }
         };
         let placement = self.placement();
-        let owners: BTreeSet<&NodeId> = streams
-            .iter()
-            .flat_map(|stream| placement.owners(*stream).chain(placement.holders(*stream)))
-            .filter(|owner| *owner != placement.me())
-            .collect();
+        let owners = concerned(&placement, &streams);
         let Ok(body) = encode(&announce) else {
             tracing::error!(%pack, "a pack's announcement is too large; its owners learn of it by comparing");
             return drop(lock(&self.announcing.packs).remove(&(day, pack)));
@@ -177,8 +173,10 @@ impl Replication {
         let mut packs = lock(&self.announcing.packs);
         let Some(waiting) = packs.get_mut(&(day, pack)) else { return };
         waiting.heard.extend(told);
-        // Who is down is told when it is back, unless it has left for good by then.
-        if owners.iter().all(|owner| waiting.heard.contains(owner)) && waiting.not_before.is_none() {
+        // Who is down is told when it is back, unless it has left for good by then; and who has come to own some of it
+        // meanwhile, at the next turn.
+        let placement = self.placement();
+        if concerned(&placement, &streams).iter().all(|owner| waiting.heard.contains(owner)) && waiting.not_before.is_none() {
             packs.remove(&(day, pack));
         }
     }
@@ -247,7 +245,7 @@ impl Replication {
         let (index, now) = (self.parts.index.clone(), self.parts.env.clock.now());
         let work = move || {
             let Noted { tenant, day, id, mut covers, replaces, new, placement } = noted;
-            covers.retain(|cover| placement.owns(placement.me(), cover.stream));
+            covers.retain(|cover| placement.keeps(placement.me(), cover.stream));
             let mut leaving = Vec::new();
             let mut coverage = Vec::new();
             for cover in &covers {
@@ -263,7 +261,7 @@ impl Replication {
                 Some(mut pack) => {
                     pack.marks = marks;
                     pack.covers = (now, covers.clone());
-                    pack.keep_streams(|stream| placement.owns(placement.me(), stream));
+                    pack.keep_within(placement.kept().arcs());
                     open.replace_packs(&replaces, &pack, now)
                 }
                 None => {
@@ -332,6 +330,12 @@ impl Handler for Flushes {
             Ok(reply.send(Bytes::new()).await?)
         })
     }
+}
+
+/// Who is to hear of a pack with these streams.
+fn concerned<'a>(placement: &'a Placement, streams: &[StreamId]) -> BTreeSet<&'a NodeId> {
+    let of = |stream: &StreamId| placement.keepers(*stream).chain(placement.holders(*stream));
+    streams.iter().flat_map(of).filter(|id| *id != placement.me()).collect()
 }
 
 /// The packs that a pack took the place of, those that were replaced by these among them.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_gossip::membership::Peer;
-use grapevine_gossip::ring::NodeId;
+use grapevine_gossip::ring::{NodeId, RingHash};
 use grapevine_gossip::rpc::{Handler, Refusal, Reply, Request, Served};
 use grapevine_storage::atom::{PushId, PushSet};
 use grapevine_storage::head::Head;
@@ -21,7 +21,7 @@ use grapevine_storage::stream::StreamId;
 use grapevine_storage::wal;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::confirmed::run_of;
+use super::confirmed::{Confirmed, run_of};
 use super::message::{AtomsOf, Compare, Compared, Fate, Replicate};
 use super::placement::Placement;
 use super::{Replication, lock};
@@ -64,11 +64,11 @@ impl Replication {
         loop {
             ticks.tick().await;
             let news = std::mem::take(&mut *lock(&self.news));
-            if news.is_empty() {
+            if news.held.is_empty() {
                 continue;
             }
-            let held = news.iter().map(|(member, pushes)| (member.to_string(), pushes.runs().collect()));
-            let message = Compare { held: held.collect(), atoms: Vec::new() };
+            let held = news.held.iter().map(|(member, pushes)| (member.to_string(), pushes.runs().collect()));
+            let message = Compare { held: held.collect(), ring: news.ring, atoms: Vec::new() };
             // What is not told is asked for in time.
             let Ok(body) = encode(&message) else { continue };
             let placement = self.placement();
@@ -108,7 +108,7 @@ impl Replication {
             self.parts.metrics.replica_deficit.set(deficit as i64);
             for peer in placement.live_peers() {
                 if let Some(doubts) = doubts.remove(&peer.id) {
-                    self.settle(peer, doubts).await;
+                    self.settle(placement.ring().hash(), peer, doubts).await;
                 }
             }
             self.let_go_of_strangers(&placement).await;
@@ -139,7 +139,7 @@ impl Replication {
     }
 
     /// Asks a member what it lacks of these, and sends it that.
-    async fn settle(&self, peer: &Peer, doubts: Doubts) {
+    async fn settle(&self, ring: RingHash, peer: &Peer, doubts: Doubts) {
         let atoms: Vec<Atom> = doubts
             .atoms
             .into_iter()
@@ -164,10 +164,10 @@ impl Replication {
             }
         }
         let settled = atoms.iter().map(|(push, _)| *push).filter(|push| !missing.contains_key(push));
-        lock(&self.confirmed).add(&peer.id, settled.map(run_of));
+        lock(&self.confirmed).add(ring, &peer.id, settled.map(run_of));
         self.on_packed_elsewhere(peer, packed).await;
         if !missing.is_empty() {
-            self.send_missing(peer, missing).await;
+            self.send_missing(ring, peer, missing).await;
         }
     }
 
@@ -176,7 +176,7 @@ impl Replication {
     async fn on_packed_elsewhere(&self, peer: &Peer, packed: BTreeMap<HeadKey, PushSet>) {
         let placement = self.placement();
         let (own, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            packed.into_iter().partition(|(key, _)| placement.owns(placement.me(), key.id));
+            packed.into_iter().partition(|(key, _)| placement.keeps(placement.me(), key.id));
         self.let_go(others).await;
         let days: BTreeSet<Day> = own.keys().map(|key| key.day).collect();
         for day in days {
@@ -200,7 +200,7 @@ impl Replication {
                 }),
             }
         }
-        let message = Compare { held: Vec::new(), atoms: question };
+        let message = Compare { held: Vec::new(), ring: 0, atoms: question };
         let body = encode(&message).map_err(|error| error.to_string())?;
         let deadline = Instant::now() + CALL_MAX;
         let answer = self.parts.cluster.peers().call(peer.address, COMPARE, body, deadline).await;
@@ -213,7 +213,12 @@ impl Replication {
     }
 
     /// Sends a member what it lacks, as this node's log has it.
-    async fn send_missing(&self, peer: &Peer, missing: BTreeMap<PushId, BTreeSet<HeadKey>>) {
+    async fn send_missing(
+        &self,
+        ring: RingHash,
+        peer: &Peer,
+        missing: BTreeMap<PushId, BTreeSet<HeadKey>>,
+    ) {
         let (dir, cache) = (self.parts.ingester.wal_dir(), self.cache.clone());
         let count = missing.len();
         let found = self.parts.env.exec.run(Lane::Disk, move || of_log(&dir, &missing, &cache)).await;
@@ -229,7 +234,7 @@ impl Replication {
             let deadline = Instant::now() + CALL_MAX;
             match self.parts.cluster.peers().call(peer.address, REPLICATE, body, deadline).await {
                 Ok(_) => {
-                    lock(&self.confirmed).add(&peer.id, [run_of(push)]);
+                    lock(&self.confirmed).add(ring, &peer.id, [run_of(push)]);
                     self.parts.metrics.repaired_bytes.inc_by(size);
                     (sent, bytes) = (sent + 1, bytes + size);
                 }
@@ -248,7 +253,7 @@ impl Replication {
         let mut gone: BTreeMap<HeadKey, PushSet> = BTreeMap::new();
         for (key, head) in self.parts.ingester.heads().all() {
             let owners: Vec<&NodeId> = placement.owners(key.id).collect();
-            if owners.is_empty() || owners.contains(&placement.me()) {
+            if owners.is_empty() || placement.keeps(placement.me(), key.id) {
                 continue;
             }
             let confirmed = lock(&self.confirmed);
@@ -266,6 +271,8 @@ impl Replication {
         if covered.is_empty() {
             return;
         }
+        // Should it be asked for these after all, it has to fetch them.
+        *lock(&self.caught_up) = Confirmed::default();
         let (ingester, index, clock) =
             (self.parts.ingester.clone(), self.parts.index.clone(), self.parts.env.clock.clone());
         let work = move || {
@@ -323,7 +330,7 @@ fn cut(kept: &Kept<'_>, streams: &BTreeSet<StreamId>, cache: &StreamCache) -> Re
         _ if has == batch.streams().len() => kept.payload.to_vec(),
         _ => batch.encode_streams(|id| streams.contains(&id)).to_vec(),
     };
-    let message = Replicate { push: kept.push, tenant: kept.tenant.to_owned(), payload };
+    let message = Replicate { push: kept.push, tenant: kept.tenant.to_owned(), payload, whole_by: None };
     encode(&message).map(Some).map_err(|error| error.to_string())
 }
 
@@ -341,13 +348,13 @@ impl Handler for Compares {
 
 impl Replication {
     async fn compared(&self, body: &[u8]) -> Result<Bytes, Refusal> {
-        let Compare { held, atoms } = decode(body)?;
+        let Compare { held, ring, atoms } = decode(body)?;
         {
             self.placement();
             let mut confirmed = lock(&self.confirmed);
             for (member, runs) in held {
                 if let Ok(member) = member.parse() {
-                    confirmed.add(&member, runs);
+                    confirmed.add(RingHash(ring), &member, runs);
                 }
             }
         }

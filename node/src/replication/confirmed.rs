@@ -46,8 +46,12 @@ impl Confirmed {
         self.members.get(member).is_some_and(|member| member.pushes.contains(push))
     }
 
-    /// Notes that a member holds its parts of pushes. Of members not known nothing is noted.
-    pub fn add(&mut self, member: &NodeId, runs: impl IntoIterator<Item = PushRun>) {
+    /// Notes that a member holds its parts of pushes, as they are by a ring: by another its parts may be greater. Of
+    /// members not known nothing is noted.
+    pub fn add(&mut self, ring: RingHash, member: &NodeId, runs: impl IntoIterator<Item = PushRun>) {
+        if self.ring != Some(ring) {
+            return;
+        }
         let Some(member) = self.members.get_mut(member) else { return };
         runs.into_iter().for_each(|run| member.pushes.insert_run(run));
         if member.pushes.run_count() > RUNS_MAX {
@@ -92,11 +96,16 @@ mod tests {
             let view = view(members);
             confirmed.on_view(view.ring().hash(), &view);
         };
-        confirmed.add(&a, [run_of(push(1))]);
+        see(&mut confirmed, &[("b", 1, 20)]);
+        let ring = |members| view(members).ring().hash();
+        confirmed.add(ring(&[("b", 1, 20)]), &a, [run_of(push(1))]);
         assert!(!confirmed.has(&a, push(1)), "nobody knows this member");
         see(&mut confirmed, &[("a", 1, 10), ("b", 1, 20)]);
-        confirmed.add(&a, [run_of(push(1))]);
-        confirmed.add(&b, [run_of(push(2))]);
+        let both = ring(&[("a", 1, 10), ("b", 1, 20)]);
+        confirmed.add(ring(&[("b", 1, 20)]), &a, [run_of(push(1))]);
+        assert!(!confirmed.has(&a, push(1)), "it was said by the ring of before");
+        confirmed.add(both, &a, [run_of(push(1))]);
+        confirmed.add(both, &b, [run_of(push(2))]);
         see(&mut confirmed, &[("a", 1, 10), ("b", 2, 20)]);
         assert!(confirmed.has(&a, push(1)) && !confirmed.has(&b, push(2)));
         see(&mut confirmed, &[("a", 1, 10), ("b", 2, 21)]);
@@ -109,9 +118,10 @@ mod tests {
         let mut confirmed = Confirmed::default();
         let view = view(&[("a", 1, 10)]);
         confirmed.on_view(view.ring().hash(), &view);
-        confirmed.add(&a, (0..RUNS_MAX as u64).map(|n| run_of(push(n * 2))));
+        let ring = view.ring().hash();
+        confirmed.add(ring, &a, (0..RUNS_MAX as u64).map(|n| run_of(push(n * 2))));
         assert!(confirmed.has(&a, push(0)));
-        confirmed.add(&a, [run_of(push(RUNS_MAX as u64 * 2))]);
+        confirmed.add(ring, &a, [run_of(push(RUNS_MAX as u64 * 2))]);
         assert!(!confirmed.has(&a, push(0)));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use grapevine_storage::index::{Day, PackId};
+use grapevine_storage::index::{Arcs, Day, PackId};
 use grapevine_storage::stream::StreamId;
 
 use super::Placements;
@@ -48,9 +48,8 @@ impl Custody for OwnersCustody {
         placement.ring().member(placement.me()).is_some_and(|me| !me.tokens.is_empty())
     }
 
-    fn holds(&self, stream: StreamId) -> bool {
-        let placement = self.placement.now();
-        placement.owns(placement.me(), stream)
+    fn reach(&self) -> Option<Arcs> {
+        Some(self.placement.now().kept().arcs())
     }
 
     fn on_replaced(&self, day: Day, by: PackId) {

@@ -5,18 +5,19 @@
 //! owners compare.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
-use grapevine_gossip::ring::NodeId;
+use grapevine_gossip::ring::{NodeId, RingHash};
 use grapevine_gossip::rpc::{CallError, Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::atom::PushId;
 use grapevine_storage::index::Day;
 use grapevine_storage::stream::StreamId;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::compare::fate;
@@ -43,8 +44,8 @@ const DELIVERY_MAX: Duration = Duration::from_secs(30);
 /// How often members that failed are tried again while a push is not safe.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What a member said to a push.
-type Answered = (NodeId, Result<(), Unheld>);
+/// What a member said to what it was sent of a push, at which of its turns.
+type Answered = (NodeId, u32, Result<(), Unheld>);
 type Sending = BoxFuture<'static, Answered>;
 
 /// Why a member does not hold a push.
@@ -63,8 +64,19 @@ struct Delivery {
     streams: BTreeSet<StreamId>,
     whole: WalPayload,
     quorum: Quorum,
+    /// By which all parts were cut; none once the ring has changed meanwhile.
+    ring: Option<RingHash>,
+    turns: BTreeMap<NodeId, Turn>,
     sending: FuturesUnordered<Sending>,
     last: Option<Unheld>,
+}
+
+/// How far one member is with all that it was sent. What it was sent before it failed counts no more: it is sent anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    number: u32,
+    /// Messages that it has not answered.
+    open: usize,
 }
 
 impl Replication {
@@ -81,9 +93,18 @@ impl Replication {
         let quorum = Quorum::new(replicas, acks, streams.iter().copied(), candidates(&placement));
         let exec = &self.parts.env.exec;
         let (whole, batch) = exec.run(Lane::Decode, move || (batch.to_wal(), batch)).await;
-        let sending = FuturesUnordered::new();
-        let mut delivery =
-            Delivery { replication: self.clone(), push, tenant, streams, whole, quorum, sending, last: None };
+        let mut delivery = Delivery {
+            replication: self.clone(),
+            push,
+            tenant,
+            streams,
+            whole,
+            quorum,
+            ring: Some(placement.ring().hash()),
+            turns: BTreeMap::new(),
+            sending: FuturesUnordered::new(),
+            last: None,
+        };
         delivery.begin(Some(batch)).await;
         let (done, answer) = oneshot::channel();
         tokio::spawn(delivery.run(done));
@@ -110,14 +131,21 @@ impl Delivery {
             tenant: self.tenant.clone(),
             whole: self.whole.clone(),
             all: self.streams.len(),
+            whole_by: self.ring.map(|ring| ring.0),
         };
+        for member in sends.keys() {
+            self.turns.entry(member.clone()).or_default().open += 1;
+        }
         let cache = self.replication.cache.clone();
         let exec = self.replication.parts.env.exec.clone();
         let encoded = exec.run(Lane::Decode, move || encoding.parts(&me, sends, batch, &cache)).await;
         let Encoded { own, theirs } = match encoded {
             Ok(encoded) => encoded,
             // Only a push too large for one message cannot be encoded.
-            Err(reason) => return self.last = Some(Unheld { full: false, reason }),
+            Err(reason) => {
+                self.turns.values_mut().for_each(|turn| *turn = Turn { number: turn.number + 1, open: 0 });
+                return self.last = Some(Unheld { full: false, reason });
+            }
         };
         if let Some(batch) = own {
             self.send_here(batch);
@@ -130,23 +158,29 @@ impl Delivery {
     fn send_here(&mut self, batch: PushBatch) {
         let (ingester, me) =
             (self.replication.parts.ingester.clone(), self.replication.parts.cluster.me().clone());
-        let (tenant, push) = (self.tenant.clone(), self.push);
+        let (tenant, push, ring) = (self.tenant.clone(), self.push, self.ring);
         let replication = self.replication.clone();
+        let turn = self.turn(&me);
         let sending = async move {
             let held = ingester.push(tenant, Some(push), batch).await;
-            replication.on_taken(push, held.is_ok());
-            (me, held.map_err(|error| Unheld { full: is_full(&error), reason: error.to_string() }))
+            replication.on_taken(push, ring.map(|ring| ring.0), held.is_ok());
+            (me, turn, held.map_err(|error| Unheld { full: is_full(&error), reason: error.to_string() }))
         };
         self.sending.push(sending.boxed());
     }
 
+    fn turn(&self, member: &NodeId) -> u32 {
+        self.turns.get(member).map_or(0, |turn| turn.number)
+    }
+
     fn send(&mut self, member: NodeId, body: Bytes) {
+        let turn = self.turn(&member);
         let lag = self.replication.lag_of(&member);
         let units = u32::try_from(body.len().div_ceil(LAG_UNIT)).unwrap_or(u32::MAX);
         let Ok(room) = lag.try_acquire_many_owned(units) else {
             self.replication.parts.metrics.replica_lags.inc();
             let reason = format!("`{member}` is slow and has too much on the way to it");
-            self.sending.push(std::future::ready((member, Err(Unheld { full: true, reason }))).boxed());
+            self.sending.push(std::future::ready((member, turn, Err(Unheld { full: true, reason }))).boxed());
             return;
         };
         let replication = self.replication.clone();
@@ -154,13 +188,14 @@ impl Delivery {
         let sending = async move {
             let Some(address) = address else {
                 let reason = format!("`{member}` is no member any more");
-                return (member, Err(Unheld { full: false, reason }));
+                return (member, turn, Err(Unheld { full: false, reason }));
             };
             let deadline = Instant::now() + DELIVERY_MAX;
             let held = replication.parts.cluster.peers().call(address, REPLICATE, body, deadline).await;
             drop(room);
             (
                 member,
+                turn,
                 held.map(drop)
                     .map_err(|error| Unheld { full: has_no_room(&error), reason: error.to_string() }),
             )
@@ -185,7 +220,7 @@ impl Delivery {
                 return;
             }
             tokio::select! {
-                Some((member, held)) = self.sending.next() => self.on_answer(member, held).await,
+                Some((member, turn, held)) = self.sending.next() => self.on_answer(member, turn, held).await,
                 _ = retry.tick(), if done.is_some() => self.again().await,
                 () = sleep_until(give_up), if done.is_some() => {
                     let _ = done.take().map(|done| done.send(Err(self.refusal())));
@@ -194,13 +229,23 @@ impl Delivery {
         }
     }
 
-    async fn on_answer(&mut self, member: NodeId, held: Result<(), Unheld>) {
+    async fn on_answer(&mut self, member: NodeId, turn: u32, held: Result<(), Unheld>) {
+        let known = self.turns.entry(member.clone()).or_default();
+        if known.number != turn {
+            return;
+        }
         match held {
             Ok(()) => {
-                self.quorum.on_held(&member);
-                self.replication.on_held(&member, self.push);
+                known.open = known.open.saturating_sub(1);
+                if known.open == 0 {
+                    self.quorum.on_held(&member);
+                    if let Some(ring) = self.ring {
+                        self.replication.on_held(ring, &member, self.push);
+                    }
+                }
             }
             Err(why) => {
+                *known = Turn { number: turn + 1, open: 0 };
                 self.replication.parts.metrics.replica_failures.inc();
                 tracing::debug!(%member, push = ?self.push, reason = why.reason, "a member did not take a push");
                 self.quorum.on_failed(&member);
@@ -213,6 +258,7 @@ impl Delivery {
     /// Tries those that failed again, and counts with the members that there are now.
     async fn again(&mut self) {
         let placement = self.replication.placement();
+        self.ring = self.ring.filter(|ring| *ring == placement.ring().hash());
         self.quorum.on_candidates(candidates(&placement));
         self.quorum.retry();
         self.begin(None).await;
@@ -241,6 +287,7 @@ struct Encoding {
     tenant: Arc<str>,
     whole: WalPayload,
     all: usize,
+    whole_by: Option<u64>,
 }
 
 struct Encoded {
@@ -266,7 +313,8 @@ impl Encoding {
                 Some(body) => body.clone(),
                 None => {
                     let payload = self.payload(&streams, &mut batch, cache)?.to_vec();
-                    let message = Replicate { push: self.push, tenant: self.tenant.to_string(), payload };
+                    let Encoding { push, ref tenant, whole_by, .. } = self;
+                    let message = Replicate { push, tenant: tenant.to_string(), payload, whole_by };
                     let body = encode(&message).map_err(|error| error.to_string())?;
                     bodies.entry(streams).or_insert(body).clone()
                 }
@@ -321,23 +369,36 @@ impl Handler for Takes {
     }
 }
 
-/// A push that is being taken: two members that repair at once must not both bring it.
-struct Taking<'a> {
-    all: &'a Mutex<BTreeSet<PushId>>,
-    push: PushId,
+/// The pushes that are being taken: two members that bring the same must wait for one another.
+#[derive(Debug, Default)]
+pub(super) struct Takings {
+    pushes: Mutex<BTreeSet<PushId>>,
+    is_over: Notify,
 }
 
-impl<'a> Taking<'a> {
-    fn begin(all: &'a Mutex<BTreeSet<PushId>>, push: PushId) -> Option<Self> {
-        let is_first = lock(all).insert(push);
-        // Made only by who is first: dropping one lets the push be taken again.
-        is_first.then(|| Taking { all, push })
+/// A push that is being taken.
+struct Taking<'a>(&'a Takings, PushId);
+
+impl Takings {
+    /// Waits until nobody else brings the push.
+    async fn begin(&self, push: PushId) -> Taking<'_> {
+        loop {
+            let mut over = pin!(self.is_over.notified());
+            // Before looking: what is over after that wakes it.
+            over.as_mut().enable();
+            if lock(&self.pushes).insert(push) {
+                return Taking(self, push);
+            }
+            over.await;
+        }
     }
 }
 
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
-        lock(self.all).remove(&self.push);
+        let Taking(takings, push) = self;
+        lock(&takings.pushes).remove(push);
+        takings.is_over.notify_waiters();
     }
 }
 
@@ -362,7 +423,7 @@ impl Replication {
     }
 
     pub(super) async fn take(&self, body: &[u8]) -> Result<(), Refusal> {
-        let Replicate { push, tenant, payload } = decode(body)?;
+        let Replicate { push, tenant, payload, whole_by } = decode(body)?;
         if let Some((why, _)) = self.parts.disk.closed() {
             return Err(Refusal::new(RefusalCode::Busy, why));
         }
@@ -373,15 +434,13 @@ impl Replication {
         let read = move || PushBatch::from_wal(&owner, payload.into(), &cache);
         let batch = self.parts.env.exec.run(Lane::Decode, read).await;
         let batch = batch.map_err(|error| Refusal::new(RefusalCode::Invalid, error.to_string()))?;
-        let Some(_turn) = Taking::begin(&self.taking, push) else {
-            let text = format!("push {push:?} is being taken from another member; ask again");
-            return Err(Refusal::new(RefusalCode::Unavailable, text));
-        };
+        let _turn = self.taking.begin(push).await;
         if batch.is_empty() || self.holds_all(&tenant, push, &batch) {
+            self.on_taken(push, whole_by, true);
             return Ok(());
         }
         let held = self.parts.ingester.push(tenant, Some(push), batch).await;
-        self.on_taken(push, held.is_ok());
+        self.on_taken(push, whole_by, held.is_ok());
         held.map_err(|error| {
             let code = if is_full(&error) { RefusalCode::Busy } else { RefusalCode::Unavailable };
             Refusal::new(code, error.to_string())

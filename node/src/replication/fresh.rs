@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use grapevine_gossip::ring::{NodeId, Token, TokenRange};
+use grapevine_gossip::ring::NodeId;
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::atom::PushId;
 use grapevine_storage::index::{Day, TimeRange};
 use tokio::time::{Instant, timeout_at};
 
 use super::compare::of_log;
+use super::confirmed::run_of;
 use super::message::{Doubted, Doubtful, PushesOf};
 use super::{Replication, lock};
 use crate::cluster::message::{decode, encode};
@@ -50,16 +51,17 @@ impl Freshness for Fresh {
         deadline: Instant,
     ) -> Found {
         let readers = spread.assign(&Share::all()).readers;
-        if readers.iter().all(|(reader, _)| reader == self.0.parts.cluster.me())
-            && spread.ring().members().len() <= 1
-        {
+        let is_alone = self.0.placement().live_peers().next().is_none();
+        if is_alone && readers.iter().all(|(reader, _)| reader == self.0.parts.cluster.me()) {
             return Found::default();
         }
         self.0.doubted_everywhere(tenants, range, readers, deadline).await
     }
 
-    async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String> {
-        self.0.catch_up(unconfirmed, deadline).await
+    async fn catch_up(&self, share: &Share, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String> {
+        let mut warnings = self.0.catch_up(unconfirmed, deadline).await;
+        warnings.extend(self.0.strange(share));
+        warnings
     }
 
     fn unreadable(&self, share: &Share) -> Option<String> {
@@ -77,11 +79,10 @@ impl Replication {
         deadline: Instant,
     ) -> Found {
         let placement = self.placement();
-        let arcs = |share: &Share| share.ranges().iter().map(|range| (range.first.0, range.last.0)).collect();
         let message = Doubted {
             tenants: tenants.iter().map(|tenant| tenant.to_string()).collect(),
             times: (range.first, range.last),
-            readers: readers.iter().map(|(reader, share)| (reader.to_string(), arcs(share))).collect(),
+            readers: readers.iter().map(|(reader, share)| (reader.to_string(), share.arcs())).collect(),
             most: UNCONFIRMED_MAX as u32 + 1,
         };
         let mut found = Found::default();
@@ -95,7 +96,10 @@ impl Replication {
         let mut known: BTreeMap<Doubt, NodeId> = BTreeMap::new();
         let mut packs: BTreeSet<(NodeId, Day)> = BTreeSet::new();
         let mut note = |holder: &NodeId, doubtful: Doubtful| {
-            known.extend(doubtful.pushes.into_iter().map(|push| (Doubt::Push(push), holder.clone())));
+            let Doubtful { pushes, beyond, .. } = &doubtful;
+            let beyond = beyond.iter().map(|push| Doubt::Beyond(*push));
+            let doubts = pushes.iter().map(|push| Doubt::Push(*push)).chain(beyond);
+            known.extend(doubts.map(|doubt| (doubt, holder.clone())));
             packs.extend(doubtful.days.into_iter().map(|day| (holder.clone(), Day(day))));
         };
         note(placement.me(), own);
@@ -123,23 +127,14 @@ impl Replication {
     /// announced packs that a reader has not heard of.
     async fn doubted(&self, question: Doubted) -> Doubtful {
         let Doubted { tenants, times: (first, last), readers, most } = question;
-        let arcs = |arcs: Vec<(u64, u64)>| {
-            Share::of(
-                arcs.into_iter().map(|(first, last)| TokenRange { first: Token(first), last: Token(last) }),
-            )
-        };
         let me = self.parts.cluster.me().clone();
         let readers: Vec<(NodeId, Share)> = readers
             .into_iter()
-            .filter_map(|(reader, share)| Some((reader.parse().ok()?, arcs(share))))
+            .filter_map(|(reader, share)| Some((reader.parse().ok()?, Share::of_arcs(&share))))
             .filter(|(reader, _)| *reader != me)
             .collect();
-        self.placement();
-        let wanted = Day::of(first)..=Day::of(last);
-        let days = readers.iter().flat_map(|(reader, _)| self.announcing.unheard_by(reader));
-        let days: BTreeSet<i32> = days.filter(|day| wanted.contains(day)).map(|day| day.0).collect();
-        let confirmed = lock(&self.confirmed);
-        let mut doubted = BTreeSet::new();
+        let placement = self.placement();
+        let (mut doubted, mut beyond) = (BTreeSet::new(), BTreeSet::new());
         for tenant in tenants {
             for head in self.parts.ingester.heads().of_tenant(&tenant, Day::of(first), Day::of(last)) {
                 let Some((reader, _)) = readers.iter().find(|(_, share)| share.holds(head.id)) else {
@@ -148,15 +143,24 @@ impl Replication {
                 if head.time_range().is_none_or(|(from, to)| from > last || to < first) {
                     continue;
                 }
-                let pushes = head.pushes();
-                doubted.extend(pushes.into_iter().rev().filter(|push| !confirmed.has(reader, *push)));
-                if doubted.len() >= most as usize {
+                let pushes = head.pushes().into_iter().rev();
+                if placement.owns(reader, head.id) {
+                    let confirmed = lock(&self.confirmed);
+                    doubted.extend(pushes.filter(|push| !confirmed.has(reader, *push)));
+                } else {
+                    beyond.extend(pushes);
+                }
+                if doubted.len() + beyond.len() >= most as usize {
                     break;
                 }
             }
         }
-        let pushes = doubted.into_iter().take(most as usize).collect();
-        Doubtful { pushes, days: days.into_iter().collect() }
+        // After the heads: what leaves one for a pack meanwhile waits to be announced before it leaves.
+        let wanted = Day::of(first)..=Day::of(last);
+        let days = readers.iter().flat_map(|(reader, _)| self.announcing.unheard_by(reader));
+        let days: BTreeSet<i32> = days.filter(|day| wanted.contains(day)).map(|day| day.0).collect();
+        let (beyond, pushes): (Vec<_>, Vec<_>) = (beyond.into_iter().collect(), doubted.into_iter().collect());
+        Doubtful { pushes, beyond, days: days.into_iter().collect() }
     }
 
     /// Takes in what this node lacks of these pushes; says what could not be had.
@@ -175,8 +179,11 @@ impl Replication {
         let mut from: BTreeMap<&NodeId, Vec<PushId>> = BTreeMap::new();
         for one in others {
             match one.doubt {
-                Doubt::Push(push) if lock(&self.taken).contains(push) => {}
-                Doubt::Push(push) => from.entry(&one.holder).or_default().push(push),
+                Doubt::Push(push) | Doubt::Beyond(push)
+                    if lock(&self.caught_up).has(&one.holder, push)
+                        || matches!(one.doubt, Doubt::Push(_))
+                            && lock(&self.caught_up).has(self.parts.cluster.me(), push) => {}
+                Doubt::Push(push) | Doubt::Beyond(push) => from.entry(&one.holder).or_default().push(push),
                 Doubt::Packs(day) => {
                     if let Err(error) = self.learn_day_from(&one.holder, day).await {
                         let holder = &one.holder;
@@ -205,25 +212,30 @@ impl Replication {
     async fn catch_up_from(&self, holder: &NodeId, pushes: Vec<PushId>, deadline: Instant) -> Result<()> {
         let placement = self.placement();
         let peer = placement.view().peer(holder).context("it is no member any more")?;
-        let body = encode(&PushesOf { pushes })?;
+        let body = encode(&PushesOf { pushes: pushes.clone() })?;
         let mut items = self.parts.cluster.peers().stream(peer.address, CATCH_UP, body, deadline).await?;
         while let Some(item) = items.next().await? {
             self.take(&item).await?;
         }
+        lock(&self.caught_up).add(placement.ring().hash(), holder, pushes.into_iter().map(run_of));
         Ok(())
     }
 
     /// Why this node cannot answer for a share: it owns of it what it has not learnt of yet.
     fn unlearnt(&self, share: &Share) -> Option<String> {
-        let placement = self.placement();
-        let learnt = lock(&self.learnt);
-        let owns = |range: &TokenRange| {
-            let owners = placement.ring().owners(range.last, placement.replication_factor());
-            owners.contains(placement.me())
-        };
-        let ranges = share.ranges();
-        let is_unlearnt = ranges.iter().any(|range| !learnt.has(range) && owns(range));
+        let owned = share.and(self.placement().kept());
+        let is_unlearnt = !lock(&self.learnt).covers(&owned);
         is_unlearnt.then(|| "it is still learning what it owns".to_owned())
+    }
+
+    /// What may be missing where this node is asked for streams of which it keeps no record: it stands in for owners that
+    /// are down, or sees other members than the asker.
+    fn strange(&self, share: &Share) -> Option<String> {
+        let placement = self.placement();
+        let me = placement.me();
+        (!placement.kept().covers(share)).then(|| {
+            format!("`{me}` answers for streams that it does not own: older lines of them may be missing")
+        })
     }
 }
 

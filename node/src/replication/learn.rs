@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use grapevine_gossip::membership::Peer;
-use grapevine_gossip::ring::{NodeId, RingHash, TokenRange};
+use grapevine_gossip::ring::{NodeId, RingHash};
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::index::{Day, IndexError, PackId};
 use grapevine_storage::stream::StreamId;
@@ -37,16 +37,16 @@ const RECENT_DAYS: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Learnt {
     ring: Option<RingHash>,
-    ranges: Option<Share>,
+    kept: Option<Share>,
     /// Everyone who lives and from whom all was learnt, in its present life. One that was not seen for a while is to be
     /// learnt from again: it may have packed what only it had.
     peers: BTreeMap<NodeId, u64>,
 }
 
 impl Learnt {
-    /// Whether all of a range was learnt.
-    pub(super) fn has(&self, range: &TokenRange) -> bool {
-        self.ranges.iter().flat_map(Share::ranges).any(|learnt| learnt.covers(range))
+    /// Whether everything was learnt about these tokens.
+    pub(super) fn covers(&self, share: &Share) -> bool {
+        share.is_empty() || self.kept.as_ref().is_some_and(|learnt| learnt.covers(share))
     }
 
     /// The ring by which everything was learnt last; zero before.
@@ -81,8 +81,13 @@ impl Replication {
             lock(&self.learnt).peers.retain(|id, incarnation| {
                 placement.live_peers().any(|peer| peer.id == *id && peer.incarnation == *incarnation)
             });
-            let hash = placement.ring().hash();
-            let is_new = lock(&self.learnt).ring != Some(hash);
+            let (hash, kept) = (placement.ring().hash(), placement.kept());
+            let is_new = {
+                let mut learnt = lock(&self.learnt);
+                // Nobody tells of what it kept before and does not keep now.
+                learnt.kept = learnt.kept.take().map(|learnt| learnt.and(kept));
+                learnt.ring != Some(hash) || !learnt.covers(kept)
+            };
             if !is_new && last.elapsed() < AGAIN {
                 if let Err(error) = self.learn_from_newcomers().await {
                     let error = format!("{error:#}");
@@ -92,12 +97,12 @@ impl Replication {
             }
             let days = if is_new { usize::MAX } else { RECENT_DAYS };
             match self.learn_all(&placement, days).await {
+                Ok(()) if self.placement().hash() != placement.hash() => {}
                 Ok(()) => {
                     last = Instant::now();
-                    let ranges = placement.ring().ranges_of(placement.me(), placement.replication_factor());
                     {
                         let mut learnt = lock(&self.learnt);
-                        (learnt.ring, learnt.ranges) = (Some(hash), Some(Share::of(ranges)));
+                        (learnt.ring, learnt.kept) = (Some(hash), Some(kept.clone()));
                     }
                     self.parts.cluster.set_active().await;
                 }
@@ -115,7 +120,7 @@ impl Replication {
         for peer in placement.live_peers() {
             self.learn_from(peer, days, &asked).await?;
         }
-        Ok(())
+        self.widen_all(placement).await
     }
 
     /// Learns from everyone who lives and from whom it was not learnt yet.
@@ -152,7 +157,7 @@ impl Replication {
     }
 
     async fn days_of(&self, peer: &Peer) -> Result<Vec<Day>> {
-        let body = encode(&PacksOf { day: None, known: Vec::new() })?;
+        let body = encode(&PacksOf { day: None, known: Vec::new(), placement: 0 })?;
         let deadline = Instant::now() + DAYS_MAX;
         let answer = self.parts.cluster.peers().call(peer.address, PACK_SETS, body, deadline).await?;
         match decode(&answer)? {
@@ -180,7 +185,8 @@ impl Replication {
         };
         let known = self.parts.env.exec.run(Lane::Disk, known).await?;
         let known = known.into_iter().map(|(id, _)| id.0).collect();
-        let body = encode(&PacksOf { day: Some(day.0), known })?;
+        let placement = self.placement().hash().0;
+        let body = encode(&PacksOf { day: Some(day.0), known, placement })?;
         let deadline = Instant::now() + LEARN_MAX;
         let mut items = self.parts.cluster.peers().stream(peer.address, PACK_SETS, body, deadline).await?;
         let mut outcome = Ok(());
@@ -201,7 +207,7 @@ impl Replication {
         &self,
         day: Day,
         known: &BTreeSet<PackId>,
-        owns: impl Fn(StreamId) -> bool,
+        keeps: impl Fn(StreamId) -> bool,
     ) -> Result<Vec<PackNews>, IndexError> {
         let Some(day) = self.parts.index.day(day)? else { return Ok(Vec::new()) };
         let gone = day.gone()?;
@@ -209,11 +215,11 @@ impl Replication {
             let mut news = Vec::new();
             for (id, record) in snapshot.packs()? {
                 let replaces = replaced_by(&gone, id);
-                let covers = covers_of(snapshot, id, &replaces, &owns)?;
+                let covers = covers_of(snapshot, id, &replaces, &keeps)?;
                 if known.contains(&id) && covers.is_empty() && !replaces.iter().any(|id| known.contains(id)) {
                     continue;
                 }
-                if !snapshot.contents(id)?.iter().any(|(stream, _)| owns(*stream)) {
+                if !snapshot.contents(id)?.iter().any(|(stream, _)| keeps(*stream)) {
                     continue;
                 }
                 let replaces = replaces.iter().map(|id| id.0).collect();
@@ -246,19 +252,22 @@ pub(super) struct Tells(pub(super) Arc<Replication>);
 impl Handler for Tells {
     fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
         Box::pin(async move {
-            let PacksOf { day, known } = decode(&request.body)?;
+            let PacksOf { day, known, placement: theirs } = decode(&request.body)?;
             let Some(day) = day else {
                 let days = self.0.days().await?.into_iter().map(|day| day.0).collect();
                 return Ok(reply.send(encode(&PackNews::Days(days))?).await?);
             };
             let known: BTreeSet<PackId> = known.into_iter().map(PackId).collect();
             let placement = self.0.placement();
-            let Some(asker) = placement.member_at(request.peer).cloned() else {
-                return Err(Refusal::new(RefusalCode::Unavailable, "gossip has not heard of you yet"));
+            let asker = placement.member_at(request.peer).cloned();
+            // From now on this node announces packs to the asker as one that keeps what it says it keeps.
+            let Some(asker) = asker.filter(|_| placement.hash().0 == theirs) else {
+                let text = "gossip has not told both of the same members yet; ask again";
+                return Err(Refusal::new(RefusalCode::Unavailable, text));
             };
             let this = self.0.clone();
-            let owns = move |placement: Arc<Placement>| move |stream| placement.owns(&asker, stream);
-            let look = move || this.packs_for(Day(day), &known, owns(placement));
+            let keeps = move |placement: Arc<Placement>| move |stream| placement.keeps(&asker, stream);
+            let look = move || this.packs_for(Day(day), &known, keeps(placement));
             let news = self.0.parts.env.exec.run(Lane::Disk, look).await;
             let news = news.map_err(|error| Refusal::new(RefusalCode::Failed, error.to_string()))?;
             for announce in news {

@@ -14,13 +14,17 @@ pub struct Replicate {
     pub tenant: String,
     /// The streams, as the log keeps them: [`PushBatch::from_wal`](crate::push::batch::PushBatch::from_wal) reads it.
     pub payload: Vec<u8>,
+    /// The hash of the ring by which this is all that the receiver is to hold; none where it may be a part of that.
+    pub whole_by: Option<u64>,
 }
 
 /// News of which members hold which pushes, from the node they entered through; and a question.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Compare {
-    /// Members' names, and the pushes of which each holds all it was sent.
+    /// Members' names, and the pushes of which each holds all it is to hold.
     pub held: Vec<(String, Vec<PushRun>)>,
+    /// The hash of the ring by which that is so.
+    pub ring: u64,
     /// Which of these does the receiver hold?
     pub atoms: Vec<AtomsOf>,
 }
@@ -73,6 +77,8 @@ pub struct PacksOf {
     pub day: Option<i32>,
     /// The packs that the asker knows.
     pub known: Vec<u128>,
+    /// The hash of the asker's placement: who sees another cannot say what the asker is to know.
+    pub placement: u64,
 }
 
 /// The answer, item by item.
@@ -121,6 +127,8 @@ pub struct Doubted {
 pub struct Doubtful {
     /// Pushes.
     pub pushes: Vec<PushId>,
+    /// Pushes with streams that their readers do not own.
+    pub beyond: Vec<PushId>,
     /// Days of which a reader has not heard of all packs.
     pub days: Vec<i32>,
 }

@@ -6,6 +6,7 @@
 //! announce  the primary says what it has packed; the others index it and let go of what it covers
 //! deletes   members tell each other of delete requests
 //! learn     a node that was away learns of packs it does not know; fetch brings those it cannot reach
+//! widen     a node that owns more than before looks for it in the packs that it knows
 //! leave     a member hands over what it holds, and goes
 //! fresh     a query finds out which pushes its reader may not have yet
 //! ```
@@ -27,12 +28,13 @@ pub mod leave;
 pub mod message;
 pub mod placement;
 pub mod quorum;
+mod widen;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use grapevine_gossip::ring::NodeId;
+use grapevine_gossip::ring::{NodeId, RingHash};
 use grapevine_storage::atom::{PushId, PushSet};
 use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::Index;
@@ -96,18 +98,37 @@ pub struct Replication {
     next: AtomicU64,
     placement: Arc<Placements>,
     confirmed: Mutex<Confirmed>,
-    /// Which pushes of this origin members were heard to hold, and others were not told of yet.
-    news: Mutex<BTreeMap<NodeId, PushSet>>,
+    /// What of others' pushes this node holds: of its own name, all that is its; of another's, all that that one holds.
+    caught_up: Mutex<Confirmed>,
+    news: Mutex<News>,
     lag: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
     /// The pushes of which this node took all that it was sent.
     taken: Mutex<PushSet>,
     /// The pushes that are being taken from others.
-    taking: Mutex<BTreeSet<PushId>>,
+    taking: deliver::Takings,
     announcing: Arc<Pending>,
     learnt: Mutex<Learnt>,
     /// Held by who learns from members that came back.
     learning: tokio::sync::Mutex<()>,
     leave_asked: Notify,
+}
+
+/// Which pushes of this origin members were heard to hold, and others were not told of yet.
+#[derive(Debug, Default)]
+struct News {
+    /// The hash of the ring by which what they hold is all they are to hold.
+    ring: u64,
+    held: BTreeMap<NodeId, PushSet>,
+}
+
+impl News {
+    fn add(&mut self, ring: RingHash, member: &NodeId, push: PushId) {
+        if self.ring != ring.0 {
+            // What was not told is asked for.
+            *self = News { ring: ring.0, held: BTreeMap::new() };
+        }
+        self.held.entry(member.clone()).or_default().insert(push);
+    }
 }
 
 /// The placement by the latest view, made anew when that changes.
@@ -152,10 +173,11 @@ impl Replication {
             next: AtomicU64::new(1),
             placement,
             confirmed: Mutex::default(),
+            caught_up: Mutex::default(),
             news: Mutex::default(),
             lag: Mutex::default(),
             taken: Mutex::new(held),
-            taking: Mutex::default(),
+            taking: deliver::Takings::default(),
             announcing,
             learnt: Mutex::default(),
             learning: tokio::sync::Mutex::default(),
@@ -183,7 +205,9 @@ impl Replication {
     /// Where streams belong now.
     pub fn placement(&self) -> Arc<Placement> {
         let placement = self.placement.now();
-        lock(&self.confirmed).on_view(placement.ring().hash(), placement.view());
+        for confirmed in [&self.confirmed, &self.caught_up] {
+            lock(confirmed).on_view(placement.ring().hash(), placement.view());
+        }
         placement
     }
 
@@ -191,14 +215,19 @@ impl Replication {
         PushId { origin: self.origin, sequence: self.next.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// A member said that it holds all it was sent of a push that entered here.
-    fn on_held(&self, member: &NodeId, push: PushId) {
-        lock(&self.confirmed).add(member, [run_of(push)]);
-        lock(&self.news).entry(member.clone()).or_default().insert(push);
+    /// A member said that it holds all that is its by a ring of a push that entered here.
+    fn on_held(&self, ring: RingHash, member: &NodeId, push: PushId) {
+        lock(&self.confirmed).add(ring, member, [run_of(push)]);
+        lock(&self.news).add(ring, member, push);
     }
 
-    /// This node took a push in, or failed to.
-    fn on_taken(&self, push: PushId, done: bool) {
+    /// This node took a push in, or failed to; `whole_by` is the ring by which it was all that is this node's.
+    fn on_taken(&self, push: PushId, whole_by: Option<u64>, done: bool) {
+        if let Some(ring) = whole_by.filter(|_| done) {
+            let me = self.parts.cluster.me();
+            self.placement();
+            lock(&self.caught_up).add(RingHash(ring), me, [run_of(push)]);
+        }
         let mut taken = lock(&self.taken);
         if taken.run_count() > TAKEN_RUNS_MAX {
             *taken = PushSet::default();

@@ -4,11 +4,14 @@
 //! seconds; entries that so come to lie elsewhere are brought to their owners by `repair`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use grapevine_gossip::membership::{State, View};
-use grapevine_gossip::ring::{Member, NodeId, Ring, Token};
+use grapevine_gossip::ring::{Member, NodeId, Ring, RingHash, Token};
 use grapevine_storage::stream::StreamId;
+
+use crate::querier::share::Share;
+use crate::querier::spread::serves_reads;
 
 /// Where streams belong.
 #[derive(Clone, Debug)]
@@ -18,13 +21,17 @@ pub struct Placement {
     view: Arc<View>,
     /// Members that are here to stay, dead or alive: leavers own nothing any more, they only hand over.
     ring: Ring,
+    /// Those of them who serve reads: as long as a joiner does not, its forerunners keep what it will.
+    reading: Ring,
+    kept: OnceLock<Share>,
 }
 
 impl Placement {
     /// By this view, for the member `me`.
     pub fn new(me: NodeId, replication_factor: usize, view: Arc<View>) -> Self {
         let ring = view.ring_where(|peer| peer.profile.state <= State::Active);
-        Placement { me, replication_factor, view, ring }
+        let reading = view.ring_where(serves_reads);
+        Placement { me, replication_factor, view, ring, reading, kept: OnceLock::new() }
     }
 
     /// The members it was made of.
@@ -55,6 +62,31 @@ impl Placement {
     /// Whether a member owns the stream.
     pub fn owns(&self, member: &NodeId, stream: StreamId) -> bool {
         self.ring.owners(token(stream), self.replication_factor).contains(member)
+    }
+
+    /// What two nodes that place streams alike agree about.
+    pub fn hash(&self) -> RingHash {
+        RingHash(self.ring.hash().0 ^ self.reading.hash().0.rotate_left(1))
+    }
+
+    /// Whose index and heads are to have the stream: its owners, and the first of those who serve reads.
+    pub fn keepers(&self, stream: StreamId) -> impl Iterator<Item = &NodeId> {
+        let readers = self.reading.owners(token(stream), self.replication_factor);
+        self.owners(stream).chain(readers.iter().map(|member| &member.id))
+    }
+
+    /// Whether a member is to have the stream.
+    pub fn keeps(&self, member: &NodeId, stream: StreamId) -> bool {
+        self.owns(member, stream)
+            || self.reading.owners(token(stream), self.replication_factor).contains(member)
+    }
+
+    /// The tokens of streams that this node keeps.
+    pub fn kept(&self) -> &Share {
+        self.kept.get_or_init(|| {
+            let of = |ring: &Ring| ring.ranges_of(&self.me, self.replication_factor);
+            Share::of(of(&self.ring).into_iter().chain(of(&self.reading)))
+        })
     }
 
     /// Everyone who may hold the stream, in order: its owners, and after them those who stand in for owners that are
@@ -192,6 +224,20 @@ mod tests {
         assert_eq!(primary(Active, Active), "b");
         assert_eq!(primary(Joining, Active), "c");
         assert_eq!(primary(Joining, Joining), "b");
+    }
+
+    #[test]
+    fn who_serves_reads_keeps_what_joiners_own_until_they_do() {
+        use State::{Active, Joining};
+        let (a, to_come) = (("a", Active, true), [("b", Joining, true), ("c", Joining, true)]);
+        let keeps = |placement: &Placement| placement.keeps(placement.me(), stream(150));
+        let joining = placement(&[a, to_come[0], to_come[1]], 2);
+        assert!(keeps(&joining) && !joining.owns(joining.me(), stream(150)));
+        assert!(joining.kept().is_all());
+        let joined = placement(&[a, ("b", Active, true), ("c", Active, true)], 2);
+        assert!(!keeps(&joined) && !joined.kept().holds(stream(150)) && joined.kept().holds(stream(250)));
+        assert_eq!(joining.ring().hash(), joined.ring().hash());
+        assert_ne!(joining.hash(), joined.hash());
     }
 
     #[test]

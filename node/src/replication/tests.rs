@@ -29,8 +29,14 @@ struct Trio {
 impl Trio {
     /// Three nodes that know each other; with one store, or each with its own.
     async fn new(shared: bool) -> Self {
+        Self::with(shared, &[]).await
+    }
+
+    /// The same, with settings.
+    async fn with(shared: bool, settings: &[(&str, &str)]) -> Self {
         let store = tempfile::tempdir().unwrap();
         let mut flags = vec![("cluster.peer_listen".to_owned(), "127.0.0.1:0".to_owned())];
+        flags.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         if shared {
             flags.push(("chunk_store".to_owned(), format!("file://{}", store.path().display())));
         }
@@ -284,6 +290,25 @@ async fn a_member_that_leaves_takes_nothing_with_it() {
     for n in 0..2 {
         let lines = trio.bed(n).lines(r#"{app=~".+"}"#, NOW, NOW + SECOND).await;
         assert_eq!(lines.len() as u64, all, "{lines:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_to_own_more_finds_it_in_packs_that_were_known_in_part() {
+    let mut trio = Trio::with(true, &[("cluster.replication_factor", "2")]).await;
+    trio.push(0, 1).await;
+    trio.until("each push is with its owners", |node| node.metrics.replica_deficit.get() == 0).await;
+    trio.bed(0).node.replication.as_ref().unwrap().flush_everywhere().await.unwrap();
+    trio.until("nothing is left in heads", |node| in_heads(node) == 0).await;
+    let all = STREAMS as u64;
+    let known: u64 = trio.nodes.iter().flatten().map(|bed| in_packs(&bed.node)).sum();
+    assert_eq!(known, 2 * all, "each stream is known to its two owners and nobody else");
+    let leaver = trio.bed(2).node.replication.clone().unwrap();
+    leaver.hand_over(SOON, |_| {}).await.unwrap();
+    drop(leaver);
+    trio.stop(2).await;
+    for n in 0..2 {
+        assert_eq!(in_packs(&trio.bed(n).node), all, "node {n} owns all streams now");
     }
 }
 

@@ -1,5 +1,6 @@
 //! One day of the index: what may change it, each as one transaction.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use heed::RwTxn;
@@ -11,6 +12,7 @@ use super::covers::{self, Cover};
 use super::env::{Env, Tables};
 use super::flushed::{self, FlushMark};
 use super::packs::{self, PackId, PackRecord, PackState, Place};
+use super::reach::{self, Arcs};
 use super::snapshot::Snapshot;
 use super::streams::{self, StreamRecord};
 use crate::stream::{Labels, StreamId};
@@ -38,13 +40,20 @@ pub struct NewPack {
     pub marks: Vec<FlushMark>,
     /// Which pushes it covers, and now, ns since 1970. Nothing on a node that is alone.
     pub covers: (i64, Vec<Cover>),
+    /// The tokens beyond which streams were left out; none if none were.
+    pub within: Option<Arcs>,
 }
 
 impl NewPack {
-    /// Leaves out the streams that `keep` does not name: another node's index has them.
-    pub fn keep_streams(&mut self, keep: impl Fn(StreamId) -> bool) {
+    /// Leaves out the streams whose tokens lie beyond these arcs: another node's index has them.
+    pub fn keep_within(&mut self, arcs: Arcs) {
+        let keep = |stream: StreamId| {
+            let after = arcs.partition_point(|(first, _)| *first <= stream.token());
+            after.checked_sub(1).is_some_and(|at| stream.token() <= arcs[at].1)
+        };
         self.streams.retain(|stream| keep(stream.id));
         self.covers.1.retain(|cover| keep(cover.stream));
+        self.within = Some(arcs);
     }
 }
 
@@ -180,6 +189,34 @@ impl DayIndex {
         let by = by.unwrap_or(NO_PACK);
         self.env.write(|tables, txn| {
             old.iter().filter(|id| **id != by).try_for_each(|id| give_up(tables, txn, *id, now, by).map(drop))
+        })
+    }
+
+    /// The tokens for which the index has every stream of the packs it knows; none if it has all streams.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn reach(&self) -> Result<Option<Arcs>, IndexError> {
+        self.env.read(|tables, txn| reach::get(tables, txn))
+    }
+
+    /// Notes that every pack among `seen` has been added with all its streams within these arcs. Where packs are known
+    /// that are not among them, nothing is noted, and they are returned: they are to be added so as well.
+    ///
+    /// # Errors
+    /// The index cannot be read or written.
+    pub fn widen(&self, arcs: &[(u64, u64)], seen: &BTreeSet<PackId>) -> Result<Vec<PackId>, IndexError> {
+        self.env.write(|tables, txn| {
+            let mut unseen = Vec::new();
+            packs::each(tables.packs, txn, |id, _| {
+                if !seen.contains(&id) {
+                    unseen.push(id);
+                }
+            })?;
+            if unseen.is_empty() {
+                reach::put(tables, txn, arcs)?;
+            }
+            Ok(unseen)
         })
     }
 
@@ -328,6 +365,9 @@ fn add(tables: &Tables, txn: &mut RwTxn<'_>, pack: &NewPack, arrival: u64) -> Re
     // The same bytes may come again: what was given up under this name is wanted now.
     tables.meta.delete(txn, &given_up_key(&pack.record.object_key))?;
     tables.meta.delete(txn, &gone_key(pack.id))?;
+    if let Some(within) = &pack.within {
+        reach::narrow(tables, txn, within)?;
+    }
     for stream in &pack.streams {
         let NewStream { id, labels, chunks } = stream;
         for chunk in chunks {

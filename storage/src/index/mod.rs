@@ -31,6 +31,7 @@ mod keys;
 mod matcher;
 mod packs;
 mod postings;
+mod reach;
 mod snapshot;
 mod streams;
 mod summary;
@@ -50,6 +51,7 @@ pub use self::flushed::FlushMark;
 pub use self::keys::MAX_TENANT_BYTES;
 pub use self::matcher::{Matcher, Test};
 pub use self::packs::{PackId, PackRecord, PackState};
+pub use self::reach::{Arcs, intersection};
 pub use self::snapshot::Snapshot;
 pub use self::streams::StreamRecord;
 

@@ -44,7 +44,7 @@ impl NewPack {
             last_ts: chunks().map(ChunkEntry::last).max().unwrap_or_default(),
             arrival: 0,
         };
-        NewPack { id, record, streams, marks, covers: (0, Vec::new()) }
+        NewPack { id, record, streams, marks, covers: (0, Vec::new()), within: None }
     }
 }
 

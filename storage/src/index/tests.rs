@@ -77,6 +77,7 @@ fn pack(id: u128, tenant: &str, streams: &[Labels], first: i64, last: i64) -> Ne
         streams: (0..).zip(streams).map(stream).collect(),
         marks: Vec::new(),
         covers: (0, Vec::new()),
+        within: None,
     }
 }
 
@@ -475,4 +476,32 @@ fn packs_that_were_replaced_or_removed_are_remembered_until_they_are_added_again
     day.set_gone(&[PackId(3)], None, 8).unwrap();
     let left: Vec<PackId> = day.read(|day| day.packs()).unwrap().into_iter().map(|(id, _)| id).collect();
     assert_eq!(left, [PackId(1)]);
+}
+
+#[test]
+fn a_day_says_for_which_tokens_it_has_all_that_its_packs_hold() {
+    let (_dir, index) = index();
+    let day = index.day_or_create(DAY).unwrap();
+    let [a, b] = [labels(&[("n", "a")]), labels(&[("n", "b")])];
+    let token = |labels: &Labels| StreamId::of("t", labels).token();
+    let (low, high) = (token(&a).min(token(&b)), token(&a).max(token(&b)));
+    day.add_pack(&pack(1, "t", std::slice::from_ref(&a), 0, 10)).unwrap();
+    assert_eq!(day.reach().unwrap(), None, "nothing was left out");
+    let mut part = pack(2, "t", &[a.clone(), b.clone()], 0, 10);
+    part.keep_within(vec![(0, low)]);
+    day.add_pack(&part).unwrap();
+    assert_eq!(part.streams.len(), 1);
+    assert_eq!(day.reach().unwrap(), Some(vec![(0, low)]));
+    let mut other = pack(3, "t", &[a, b], 0, 10);
+    other.keep_within(vec![(low, high)]);
+    assert_eq!(other.streams.len(), 2);
+    day.add_pack(&other).unwrap();
+    assert_eq!(day.reach().unwrap(), Some(vec![(low, low)]), "what both were kept for");
+
+    let all = [(0, u64::MAX)];
+    let seen = [PackId(1), PackId(2)].into();
+    assert_eq!(day.widen(&all, &seen).unwrap(), [PackId(3)]);
+    assert_eq!(day.reach().unwrap(), Some(vec![(low, low)]), "a pack was not looked at");
+    assert_eq!(day.widen(&all, &[1, 2, 3].map(PackId).into()).unwrap(), []);
+    assert_eq!(day.reach().unwrap(), Some(all.to_vec()));
 }

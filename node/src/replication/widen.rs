@@ -1,0 +1,128 @@
+//! A node that has come to own more streams looks for them in the packs that it knows already: it left out what was not
+//! its to know.
+//!
+//! Each day's index says for which tokens it has all that its packs hold. Where that is less than what the node keeps
+//! now, each of its packs that may hold the rest is read once more: its tail, where the directory is, from wherever
+//! the node has it. Packs that it does not know it learns from others.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use grapevine_storage::index::{Arcs, Day, NewPack, PackId, PackRecord};
+
+use super::Replication;
+use super::placement::Placement;
+use crate::exec::Lane;
+use crate::housekeeping::rebuild::Tails;
+use crate::querier::share::Share;
+
+impl Replication {
+    /// Makes every day's index whole for what this node keeps by a placement.
+    ///
+    /// # Errors
+    /// A pack cannot be read, or the index fails. What was added stays.
+    pub(super) async fn widen_all(&self, placement: &Placement) -> Result<()> {
+        let index = self.parts.index.clone();
+        let days = self.parts.env.exec.run(Lane::Disk, move || index.days()).await?;
+        for day in days {
+            let widened = self.widen(day, placement.kept()).await;
+            widened.with_context(|| format!("look for streams that are new to this node in the packs of {day}"))?;
+        }
+        Ok(())
+    }
+
+    async fn widen(&self, day: Day, kept: &Share) -> Result<()> {
+        let index = self.parts.index.clone();
+        let look = move || {
+            let Some(day) = index.day(day)? else { return Ok(None) };
+            let Some(reach) = day.reach()? else { return Ok(None) };
+            Ok::<_, grapevine_storage::index::IndexError>(Some((reach, day.read(|snapshot| snapshot.packs())?)))
+        };
+        let Some((reach, mut packs)) = self.parts.env.exec.run(Lane::Disk, look).await? else { return Ok(()) };
+        let reach = Share::of_arcs(&reach);
+        if reach.covers(kept) {
+            return Ok(());
+        }
+        let mut seen = BTreeSet::new();
+        // Packs that are indexed meanwhile are looked at as well. Each turn is over those of the turn before.
+        loop {
+            for (id, record) in &packs {
+                if !reach.covers(&kept.and(&span(&record.object_key))) {
+                    self.add_anew(day, record, kept.arcs()).await?;
+                }
+                seen.insert(*id);
+            }
+            packs = self.note(day, kept.arcs(), &seen).await?;
+            if packs.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a pack's tail and indexes all of its streams that this node keeps.
+    async fn add_anew(&self, day: Day, record: &PackRecord, within: Arcs) -> Result<()> {
+        let super::Parts { env, spool, store, index, .. } = &self.parts;
+        let tails = Tails { exec: env.exec.clone(), spool: spool.clone(), store: store.clone() };
+        let bytes = match store.head(&record.object_key).await {
+            Ok(object) => Some(object.bytes),
+            Err(_) => None,
+        };
+        let key = &record.object_key;
+        let summary = tails.summary(key, bytes).await?.with_context(|| format!("read the pack `{key}`"))?;
+        let mut pack = NewPack::of_summary(&record.tenant, key, record.state, &summary, Vec::new());
+        pack.keep_within(within);
+        // What it holds is added to what is known; the day's reach is noted once all are done.
+        pack.within = None;
+        let index = index.clone();
+        let add = move || match index.day(day)? {
+            Some(day) if day.read(|snapshot| snapshot.pack(pack.id))?.is_some() => day.add_pack(&pack),
+            // It was replaced meanwhile.
+            _ => Ok(()),
+        };
+        Ok(env.exec.run(Lane::Disk, add).await?)
+    }
+
+    /// Notes that a day is whole for these tokens, unless there are packs that were not seen; returns these.
+    async fn note(
+        &self,
+        day: Day,
+        arcs: Arcs,
+        seen: &BTreeSet<PackId>,
+    ) -> Result<Vec<(PackId, PackRecord)>> {
+        let (index, seen) = (self.parts.index.clone(), seen.clone());
+        let note = move || {
+            let Some(day) = index.day(day)? else { return Ok(Vec::new()) };
+            let unseen = day.widen(&arcs, &seen)?;
+            day.read(|snapshot| {
+                let record = |id: PackId| Ok(snapshot.pack(id)?.map(|record| (id, record)));
+                unseen.into_iter().filter_map(|id| record(id).transpose()).collect()
+            })
+        };
+        let unseen: Result<_, grapevine_storage::index::IndexError> =
+            self.parts.env.exec.run(Lane::Disk, note).await;
+        Ok(unseen?)
+    }
+}
+
+/// The tokens between the first and the last stream of a pack, as its name has their top 16 bits; all where it does not.
+fn span(object_key: &str) -> Share {
+    let tokens = object_key.split('/').nth(2).and_then(|tokens| tokens.split_once('-'));
+    let top = |text: &str| u16::from_str_radix(text, 16).map(u64::from).ok();
+    match tokens.and_then(|(first, last)| Some((top(first)?, top(last)?))) {
+        Some((first, last)) if first <= last => Share::of_arcs(&[(first << 48, last << 48 | 0xffff_ffff_ffff)]),
+        _ => Share::all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::span;
+    use crate::querier::share::Share;
+
+    #[test]
+    fn a_packs_name_says_between_which_tokens_its_streams_lie() {
+        let arcs = |key| span(key).arcs();
+        assert_eq!(arcs("t/2026-11-26/00ff-0a00/77.gz"), [(0x00ff << 48, 0x0a00 << 48 | 0xffff_ffff_ffff)]);
+        assert!(span("t/2026-11-26/0a00-00ff/77.gz").is_all() && span("x") == Share::all());
+    }
+}

@@ -1,0 +1,87 @@
+//! For which part of the token ring a day's index is whole: of every pack it knows, it has the streams whose tokens lie
+//! there. Streams outside may have been left out, as other nodes' to know.
+//!
+//! A node that comes to own more reads the packs that it knows once more ([`DayIndex::widen`](super::DayIndex::widen)).
+//! Kept in the table `meta`, as pairs of the first and the last token of each arc, little endian; where there is nothing,
+//! nothing was ever left out.
+
+use heed::RwTxn;
+
+use super::IndexError;
+use super::env::Tables;
+
+const REACH_KEY: &[u8] = b"reach";
+
+/// Arcs of tokens, both ends included, ascending and apart.
+pub type Arcs = Vec<(u64, u64)>;
+
+pub(super) fn get(tables: &Tables, txn: &heed::RoTxn<'_>) -> Result<Option<Arcs>, IndexError> {
+    let Some(bytes) = tables.meta.get(txn, REACH_KEY)? else { return Ok(None) };
+    let (pairs, rest) = bytes.as_chunks::<16>();
+    if !rest.is_empty() {
+        let reason = format!("`{}` bytes are no pairs of tokens", bytes.len());
+        return Err(IndexError::Corrupt { what: "reach", reason });
+    }
+    let token = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
+    Ok(Some(pairs.iter().map(|pair| (token(&pair[..8]), token(&pair[8..]))).collect()))
+}
+
+pub(super) fn put(tables: &Tables, txn: &mut RwTxn<'_>, arcs: &[(u64, u64)]) -> Result<(), IndexError> {
+    let bytes: Vec<u8> =
+        arcs.iter().flat_map(|(first, last)| [first.to_le_bytes(), last.to_le_bytes()]).flatten().collect();
+    Ok(tables.meta.put(txn, REACH_KEY, &bytes)?)
+}
+
+/// Of what was left out of a pack: nothing beyond these arcs may be relied on from now on.
+pub(super) fn narrow(
+    tables: &Tables,
+    txn: &mut RwTxn<'_>,
+    within: &[(u64, u64)],
+) -> Result<(), IndexError> {
+    let known = get(tables, txn)?;
+    let left = known.as_ref().map_or_else(|| within.to_vec(), |known| intersection(known, within));
+    match known.is_some_and(|known| known == left) {
+        true => Ok(()),
+        false => put(tables, txn, &left),
+    }
+}
+
+/// What is in both.
+pub fn intersection(a: &[(u64, u64)], b: &[(u64, u64)]) -> Arcs {
+    let (mut a, mut b) = (a.iter().copied().peekable(), b.iter().copied().peekable());
+    let mut both = Arcs::new();
+    while let (Some(one), Some(other)) = (a.peek(), b.peek()) {
+        let (first, last) = (one.0.max(other.0), one.1.min(other.1));
+        if first <= last {
+            both.push((first, last));
+        }
+        if one.1 < other.1 {
+            a.next();
+        } else {
+            b.next();
+        }
+    }
+    both
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop, prop_assert_eq, proptest};
+
+    use super::{Arcs, intersection};
+
+    fn arcs() -> impl Strategy<Value = Arcs> {
+        prop::collection::btree_set(any::<u8>(), 0..12).prop_map(|ends| {
+            let ends: Vec<u64> = ends.into_iter().map(u64::from).collect();
+            ends.as_chunks::<2>().0.iter().map(|[first, last]| (*first, *last)).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_intersection_holds_what_both_hold(a in arcs(), b in arcs(), token in any::<u8>()) {
+            let holds = |arcs: &Arcs| arcs.iter().any(|(first, last)| (*first..=*last).contains(&token.into()));
+            prop_assert_eq!(holds(&intersection(&a, &b)), holds(&a) && holds(&b));
+        }
+    }
+}
