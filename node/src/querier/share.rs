@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use grapevine_gossip::ring::{Token, TokenRange};
-use grapevine_storage::index::intersection;
+use grapevine_storage::index::{difference, intersection};
 use grapevine_storage::stream::StreamId;
 
 /// A set of tokens. Cheap to clone.
@@ -86,6 +86,11 @@ impl Share {
     /// What is in both.
     pub fn and(&self, other: &Share) -> Share {
         Share::of_arcs(&intersection(&self.arcs(), &other.arcs()))
+    }
+
+    /// What is in this and not in the other.
+    pub fn without(&self, other: &Share) -> Share {
+        Share::of_arcs(&difference(&self.arcs(), &other.arcs()))
     }
 
     /// The tokens of arcs that do not run past the end of the circle.

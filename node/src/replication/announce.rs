@@ -176,7 +176,9 @@ impl Replication {
         // Who is down is told when it is back, unless it has left for good by then; and who has come to own some of it
         // meanwhile, at the next turn.
         let placement = self.placement();
-        if concerned(&placement, &streams).iter().all(|owner| waiting.heard.contains(owner)) && waiting.not_before.is_none() {
+        if concerned(&placement, &streams).iter().all(|owner| waiting.heard.contains(owner))
+            && waiting.not_before.is_none()
+        {
             packs.remove(&(day, pack));
         }
     }

@@ -213,12 +213,7 @@ impl Replication {
     }
 
     /// Sends a member what it lacks, as this node's log has it.
-    async fn send_missing(
-        &self,
-        ring: RingHash,
-        peer: &Peer,
-        missing: BTreeMap<PushId, BTreeSet<HeadKey>>,
-    ) {
+    async fn send_missing(&self, ring: RingHash, peer: &Peer, missing: BTreeMap<PushId, BTreeSet<HeadKey>>) {
         let (dir, cache) = (self.parts.ingester.wal_dir(), self.cache.clone());
         let count = missing.len();
         let found = self.parts.env.exec.run(Lane::Disk, move || of_log(&dir, &missing, &cache)).await;

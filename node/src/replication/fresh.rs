@@ -159,7 +159,8 @@ impl Replication {
         let wanted = Day::of(first)..=Day::of(last);
         let days = readers.iter().flat_map(|(reader, _)| self.announcing.unheard_by(reader));
         let days: BTreeSet<i32> = days.filter(|day| wanted.contains(day)).map(|day| day.0).collect();
-        let (beyond, pushes): (Vec<_>, Vec<_>) = (beyond.into_iter().collect(), doubted.into_iter().collect());
+        let (beyond, pushes): (Vec<_>, Vec<_>) =
+            (beyond.into_iter().collect(), doubted.into_iter().collect());
         Doubtful { pushes, beyond, days: days.into_iter().collect() }
     }
 

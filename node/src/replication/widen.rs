@@ -26,7 +26,9 @@ impl Replication {
         let days = self.parts.env.exec.run(Lane::Disk, move || index.days()).await?;
         for day in days {
             let widened = self.widen(day, placement.kept()).await;
-            widened.with_context(|| format!("look for streams that are new to this node in the packs of {day}"))?;
+            widened.with_context(|| {
+                format!("look for streams that are new to this node in the packs of {day}")
+            })?;
         }
         Ok(())
     }
@@ -36,19 +38,25 @@ impl Replication {
         let look = move || {
             let Some(day) = index.day(day)? else { return Ok(None) };
             let Some(reach) = day.reach()? else { return Ok(None) };
-            Ok::<_, grapevine_storage::index::IndexError>(Some((reach, day.read(|snapshot| snapshot.packs())?)))
+            Ok::<_, grapevine_storage::index::IndexError>(Some((
+                reach,
+                day.read(|snapshot| snapshot.packs())?,
+            )))
         };
-        let Some((reach, mut packs)) = self.parts.env.exec.run(Lane::Disk, look).await? else { return Ok(()) };
+        let Some((reach, mut packs)) = self.parts.env.exec.run(Lane::Disk, look).await? else {
+            return Ok(());
+        };
         let reach = Share::of_arcs(&reach);
         if reach.covers(kept) {
             return Ok(());
         }
-        let mut seen = BTreeSet::new();
+        // Of the rest nothing is read again: retention may have hidden some of it.
+        let (mut new, mut seen) = (kept.without(&reach), BTreeSet::new());
         // Packs that are indexed meanwhile are looked at as well. Each turn is over those of the turn before.
         loop {
             for (id, record) in &packs {
-                if !reach.covers(&kept.and(&span(&record.object_key))) {
-                    self.add_anew(day, record, kept.arcs()).await?;
+                if !new.and(&span(&record.object_key)).is_empty() {
+                    self.add_anew(day, record, new.arcs()).await?;
                 }
                 seen.insert(*id);
             }
@@ -56,10 +64,12 @@ impl Replication {
             if packs.is_empty() {
                 return Ok(());
             }
+            // Those were indexed for what the node kept at that moment.
+            new = kept.clone();
         }
     }
 
-    /// Reads a pack's tail and indexes all of its streams that this node keeps.
+    /// Reads a pack's tail and indexes its streams within some arcs.
     async fn add_anew(&self, day: Day, record: &PackRecord, within: Arcs) -> Result<()> {
         let super::Parts { env, spool, store, index, .. } = &self.parts;
         let tails = Tails { exec: env.exec.clone(), spool: spool.clone(), store: store.clone() };
@@ -71,24 +81,15 @@ impl Replication {
         let summary = tails.summary(key, bytes).await?.with_context(|| format!("read the pack `{key}`"))?;
         let mut pack = NewPack::of_summary(&record.tenant, key, record.state, &summary, Vec::new());
         pack.keep_within(within);
-        // What it holds is added to what is known; the day's reach is noted once all are done.
+        // The day's reach is noted once all packs are done.
         pack.within = None;
         let index = index.clone();
-        let add = move || match index.day(day)? {
-            Some(day) if day.read(|snapshot| snapshot.pack(pack.id))?.is_some() => day.add_pack(&pack),
-            // It was replaced meanwhile.
-            _ => Ok(()),
-        };
+        let add = move || index.day(day)?.map_or(Ok(()), |day| day.add_streams(&pack));
         Ok(env.exec.run(Lane::Disk, add).await?)
     }
 
     /// Notes that a day is whole for these tokens, unless there are packs that were not seen; returns these.
-    async fn note(
-        &self,
-        day: Day,
-        arcs: Arcs,
-        seen: &BTreeSet<PackId>,
-    ) -> Result<Vec<(PackId, PackRecord)>> {
+    async fn note(&self, day: Day, arcs: Arcs, seen: &BTreeSet<PackId>) -> Result<Vec<(PackId, PackRecord)>> {
         let (index, seen) = (self.parts.index.clone(), seen.clone());
         let note = move || {
             let Some(day) = index.day(day)? else { return Ok(Vec::new()) };
@@ -109,7 +110,9 @@ fn span(object_key: &str) -> Share {
     let tokens = object_key.split('/').nth(2).and_then(|tokens| tokens.split_once('-'));
     let top = |text: &str| u16::from_str_radix(text, 16).map(u64::from).ok();
     match tokens.and_then(|(first, last)| Some((top(first)?, top(last)?))) {
-        Some((first, last)) if first <= last => Share::of_arcs(&[(first << 48, last << 48 | 0xffff_ffff_ffff)]),
+        Some((first, last)) if first <= last => {
+            Share::of_arcs(&[(first << 48, last << 48 | 0xffff_ffff_ffff)])
+        }
         _ => Share::all(),
     }
 }

@@ -40,7 +40,7 @@ pub struct NewPack {
     pub marks: Vec<FlushMark>,
     /// Which pushes it covers, and now, ns since 1970. Nothing on a node that is alone.
     pub covers: (i64, Vec<Cover>),
-    /// The tokens beyond which streams were left out; none if none were.
+    /// The tokens beyond which streams were left out; none if none was.
     pub within: Option<Arcs>,
 }
 
@@ -51,9 +51,12 @@ impl NewPack {
             let after = arcs.partition_point(|(first, _)| *first <= stream.token());
             after.checked_sub(1).is_some_and(|at| stream.token() <= arcs[at].1)
         };
+        let all = self.streams.len();
         self.streams.retain(|stream| keep(stream.id));
         self.covers.1.retain(|cover| keep(cover.stream));
-        self.within = Some(arcs);
+        if self.streams.len() < all {
+            self.within = Some(arcs);
+        }
     }
 }
 
@@ -109,6 +112,18 @@ impl DayIndex {
     /// [`IndexError::Invalid`] when the parts contradict one another or the day. Nothing is written then.
     pub fn add_pack(&self, pack: &NewPack) -> Result<(), IndexError> {
         self.replace_packs(&[], pack, 0)
+    }
+
+    /// Adds streams that were left out of a pack before. Does nothing where the pack is not known (any more).
+    ///
+    /// # Errors
+    /// As [`Self::add_pack`].
+    pub fn add_streams(&self, pack: &NewPack) -> Result<(), IndexError> {
+        self.validate(pack)?;
+        self.env.write(|tables, txn| match packs::get(tables.packs, txn, pack.id)? {
+            Some(known) => add(tables, txn, pack, known.arrival),
+            None => Ok(()),
+        })
     }
 
     /// Puts one pack in the place of others, as after a merge: no reader sees an entry twice or not at all. The
@@ -197,7 +212,7 @@ impl DayIndex {
     /// # Errors
     /// The index cannot be read.
     pub fn reach(&self) -> Result<Option<Arcs>, IndexError> {
-        self.env.read(|tables, txn| reach::get(tables, txn))
+        self.env.read(reach::get)
     }
 
     /// Notes that every pack among `seen` has been added with all its streams within these arcs. Where packs are known

@@ -33,11 +33,7 @@ pub(super) fn put(tables: &Tables, txn: &mut RwTxn<'_>, arcs: &[(u64, u64)]) -> 
 }
 
 /// Of what was left out of a pack: nothing beyond these arcs may be relied on from now on.
-pub(super) fn narrow(
-    tables: &Tables,
-    txn: &mut RwTxn<'_>,
-    within: &[(u64, u64)],
-) -> Result<(), IndexError> {
+pub(super) fn narrow(tables: &Tables, txn: &mut RwTxn<'_>, within: &[(u64, u64)]) -> Result<(), IndexError> {
     let known = get(tables, txn)?;
     let left = known.as_ref().map_or_else(|| within.to_vec(), |known| intersection(known, within));
     match known.is_some_and(|known| known == left) {
@@ -64,24 +60,47 @@ pub fn intersection(a: &[(u64, u64)], b: &[(u64, u64)]) -> Arcs {
     both
 }
 
+/// What is in the first and not in the second.
+pub fn difference(a: &[(u64, u64)], b: &[(u64, u64)]) -> Arcs {
+    let mut left = Arcs::new();
+    for &(first, last) in a {
+        let mut next = Some(first);
+        for &(from, to) in b.iter().filter(|(from, to)| *from <= last && first <= *to) {
+            let Some(begin) = next else { break };
+            if begin < from {
+                left.push((begin, from - 1));
+            }
+            next = to.checked_add(1).filter(|next| *next <= last);
+        }
+        left.extend(next.map(|begin| (begin, last)));
+    }
+    left
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{Strategy, any, prop, prop_assert_eq, proptest};
 
-    use super::{Arcs, intersection};
+    use super::{Arcs, difference, intersection};
 
     fn arcs() -> impl Strategy<Value = Arcs> {
         prop::collection::btree_set(any::<u8>(), 0..12).prop_map(|ends| {
             let ends: Vec<u64> = ends.into_iter().map(u64::from).collect();
-            ends.as_chunks::<2>().0.iter().map(|[first, last]| (*first, *last)).collect()
+            let mut arcs: Arcs =
+                ends.as_chunks::<2>().0.iter().map(|[first, last]| (*first, *last)).collect();
+            if arcs.len() > 3 {
+                arcs.last_mut().unwrap().1 = u64::MAX;
+            }
+            arcs
         })
     }
 
     proptest! {
         #[test]
-        fn the_intersection_holds_what_both_hold(a in arcs(), b in arcs(), token in any::<u8>()) {
+        fn arcs_are_cut_as_the_tokens_they_hold(a in arcs(), b in arcs(), token in any::<u8>()) {
             let holds = |arcs: &Arcs| arcs.iter().any(|(first, last)| (*first..=*last).contains(&token.into()));
             prop_assert_eq!(holds(&intersection(&a, &b)), holds(&a) && holds(&b));
+            prop_assert_eq!(holds(&difference(&a, &b)), holds(&a) && !holds(&b));
         }
     }
 }

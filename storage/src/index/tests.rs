@@ -492,16 +492,22 @@ fn a_day_says_for_which_tokens_it_has_all_that_its_packs_hold() {
     day.add_pack(&part).unwrap();
     assert_eq!(part.streams.len(), 1);
     assert_eq!(day.reach().unwrap(), Some(vec![(0, low)]));
-    let mut other = pack(3, "t", &[a, b], 0, 10);
+    let mut other = pack(3, "t", &[a.clone(), b.clone()], 0, 10);
     other.keep_within(vec![(low, high)]);
     assert_eq!(other.streams.len(), 2);
     day.add_pack(&other).unwrap();
-    assert_eq!(day.reach().unwrap(), Some(vec![(low, low)]), "what both were kept for");
+    assert_eq!(day.reach().unwrap(), Some(vec![(0, low)]), "nothing was left out");
+    let mut third = pack(3, "t", &[a, b], 0, 10);
+    third.keep_within(vec![(low, high - 1)]);
+    day.add_pack(&third).unwrap();
+    assert_eq!(day.reach().unwrap(), Some(vec![(low, low)]), "what all were kept for");
 
     let all = [(0, u64::MAX)];
     let seen = [PackId(1), PackId(2)].into();
     assert_eq!(day.widen(&all, &seen).unwrap(), [PackId(3)]);
     assert_eq!(day.reach().unwrap(), Some(vec![(low, low)]), "a pack was not looked at");
+    day.add_streams(&pack(9, "t", &[labels(&[("n", "c")])], 0, 10)).unwrap();
+    assert_eq!(selected(&index, "t", &[]).len(), 2, "a pack that is not known was added");
     assert_eq!(day.widen(&all, &[1, 2, 3].map(PackId).into()).unwrap(), []);
     assert_eq!(day.reach().unwrap(), Some(all.to_vec()));
 }
