@@ -9,6 +9,7 @@ pub mod error;
 pub mod guard;
 pub mod ingest;
 pub mod legacy;
+pub mod listen;
 pub mod ops;
 pub mod params;
 pub mod partial;

@@ -13,9 +13,9 @@ use super::cluster::MemberArgs;
 use super::exit::{Exit, ExitError};
 use super::{departure, notify};
 use crate::access::watch::on_change;
-use crate::api::server;
 use crate::api::starting::Door;
 use crate::api::tls::{Certificate, TlsListener};
+use crate::api::{listen, server};
 use crate::config::{Config, FILE_BYTES_MAX, variable_of};
 use crate::env::Env;
 use crate::logging;
@@ -163,9 +163,9 @@ pub async fn serve(
     // Before the log is replayed: who asks meanwhile is told so.
     let routes = door.clone().routes();
     let serving = match certificate.clone() {
-        None => tokio::spawn(server::serve(routes, listener, stopped)),
+        None => tokio::spawn(listen::serve(routes, listener, stopped)),
         Some(certificate) => {
-            tokio::spawn(server::serve(routes, TlsListener::new(listener, certificate), stopped))
+            tokio::spawn(listen::serve(routes, TlsListener::new(listener, certificate), stopped))
         }
     };
     let (node, loops) = Node::open(env, config, store).await?;
@@ -182,7 +182,7 @@ pub async fn serve(
     notify::tell(notify::READY);
     // Nobody has to wait for it.
     let _ = ready.send(address);
-    serving.await.context("serve HTTP")?.context("serve HTTP")?;
+    serving.await.context("serve HTTP")?;
     match tokio::time::timeout(FLUSH_ON_STOP, node.ingester.flush_all()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
