@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::{Instant, timeout};
 
 use super::client::Client;
 use super::exit::{Exit, ExitError};
@@ -16,7 +17,7 @@ use super::{ClientArgs, OutputFormat, RangeArgs};
 use crate::api::time::{parse_duration, parse_time};
 use crate::env::{SystemClock, WallClock};
 
-/// How long a query runs in silence before it says on stderr how far it is.
+/// How long a query runs in silence before it says on stderr how far it is, and how long it is silent after that.
 const PROGRESS_AFTER: Duration = Duration::from_secs(2);
 
 /// Arguments of `grapevine query`.
@@ -134,9 +135,11 @@ pub async fn run(args: QueryArgs) -> Result<Exit> {
     let mut printer = Printer::new(args.output, colour);
     let mut exit = Exit::Done;
     let mut printed = 0;
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     while let Some(page) = pages.poll_next() {
-        let answer: Answer = client.get("/loki/api/v1/query_range", &args.parameters(page, forward)).await?;
+        let parameters = args.parameters(page, forward);
+        let answer = client.get("/loki/api/v1/query_range", &parameters);
+        let answer: Answer = waiting(answer, PROGRESS_AFTER, &mut |line| args.tell(line)).await?;
         exit = warn(&answer.warnings, exit);
         answer.data.explain.iter().for_each(|line| eprintln!("{line}"));
         if answer.data.result_type != "streams" {
@@ -150,8 +153,8 @@ pub async fn run(args: QueryArgs) -> Result<Exit> {
         }
         printed += lines.len();
         print_lines(&printer, &lines)?;
-        if !args.quiet && io::stderr().is_terminal() && began.elapsed() > PROGRESS_AFTER {
-            eprintln!("… {printed} lines so far");
+        if began.elapsed() > PROGRESS_AFTER {
+            args.tell(&format!("… {printed} lines so far"));
         }
     }
     Ok(exit)
@@ -171,12 +174,32 @@ impl QueryArgs {
         parameters.extend(self.step.clone().map(|step| ("step", step)));
         parameters
     }
+
+    /// Tells a person how far the query is.
+    fn tell(&self, line: &str) {
+        if !self.quiet && io::stderr().is_terminal() {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Waits for an answer, and tells now and then for how long.
+async fn waiting<T>(answer: impl Future<Output = T>, every: Duration, tell: &mut dyn FnMut(&str)) -> T {
+    tokio::pin!(answer);
+    let began = Instant::now();
+    loop {
+        match timeout(every, &mut answer).await {
+            Ok(answer) => return answer,
+            Err(_) => tell(&format!("… no answer yet, after {} s", began.elapsed().as_secs())),
+        }
+    }
 }
 
 async fn instant(client: &Client, args: &QueryArgs, time: i64) -> Result<Exit> {
     let mut parameters = vec![("query", args.query.clone()), ("time", time.to_string())];
     parameters.extend(args.explain.then(|| ("explain", "true".to_owned())));
-    let answer: Answer = client.get("/loki/api/v1/query", &parameters).await?;
+    let answer = client.get("/loki/api/v1/query", &parameters);
+    let answer: Answer = waiting(answer, PROGRESS_AFTER, &mut |line| args.tell(line)).await?;
     answer.data.explain.iter().for_each(|line| eprintln!("{line}"));
     print_numbers(&answer.data)?;
     Ok(warn(&answer.warnings, Exit::Done))
@@ -230,4 +253,29 @@ fn print_lines(printer: &Printer, lines: &[Line]) -> Result<()> {
 fn print_numbers(data: &Data) -> Result<()> {
     let text = serde_json::to_string_pretty(&data.result).context("print the answer")?;
     writeln!(io::stdout(), "{text}").context("write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use super::waiting;
+
+    #[tokio::test]
+    async fn who_waits_is_told_so_again_and_again_until_there_is_an_answer() {
+        let told = Cell::new(0);
+        for most in [0, 3] {
+            told.set(0);
+            let answer = poll_fn(|_| if told.get() == most { Poll::Ready("here") } else { Poll::Pending });
+            let mut tell = |line: &str| {
+                assert!(line.starts_with("… no answer yet"), "{line}");
+                told.set(told.get() + 1);
+            };
+            assert_eq!(waiting(answer, Duration::from_millis(1), &mut tell).await, "here");
+            assert_eq!(told.get(), most);
+        }
+    }
 }
