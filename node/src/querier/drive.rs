@@ -8,6 +8,7 @@ use grapevine_storage::scan::LineFilter;
 
 use super::error::QueryError;
 use super::packs::{ChunkSource, Packs};
+use super::remote;
 use super::scan::Scanner;
 use super::work::{Fetched, Unreadable, Work};
 use crate::exec::{Exec, Lane};
@@ -29,6 +30,8 @@ pub trait Job: Send + Sync + 'static {
     fn filter(&self) -> &LineFilter;
     /// Whether text is read at all.
     fn reads_text(&self) -> bool;
+    /// In which order works are to be read, and how many.
+    fn reading(&self) -> Reading;
     /// Whether this work and all behind it can be left out.
     fn is_done_before(&self, work: &Work) -> bool;
     /// The worker's buffers.
@@ -44,6 +47,17 @@ pub trait Job: Send + Sync + 'static {
         fetched: &Fetched,
         local: &mut Self::Local,
     ) -> Result<Result<(), Unreadable>, QueryError>;
+}
+
+/// In which order works are to be read, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// All, in any order.
+    AnyOrder,
+    /// All, in theirs.
+    InOrder,
+    /// In theirs, until enough is known.
+    UntilEnough,
 }
 
 /// What is missing from an answer.
@@ -73,7 +87,7 @@ impl Warnings {
 }
 
 /// The works that are left, and what went wrong.
-struct Queue {
+pub(super) struct Queue {
     works: Mutex<VecDeque<Work>>,
     warnings: Mutex<Warnings>,
 }
@@ -88,14 +102,17 @@ pub async fn drive<J: Job>(
     exec: &Exec,
     packs: &Arc<Packs>,
     job: &Arc<J>,
-    works: Vec<Work>,
+    mut works: Vec<Work>,
     locals: Vec<J::Local>,
     warnings: &mut Warnings,
 ) -> Result<Vec<J::Local>, QueryError> {
+    if packs.is_remote() && job.reading() == Reading::AnyOrder {
+        works.sort_by_key(Work::place);
+    }
     let queue = Arc::new(Queue { works: Mutex::new(works.into()), warnings: Mutex::default() });
     let workers = locals.into_iter().map(|local| async {
         match packs.is_remote() {
-            true => run_remote(exec, packs, job, &queue, local).await,
+            true => remote::run(exec, packs, job, &queue, local).await,
             false => run_local(exec, packs, job, &queue, local).await,
         }
     });
@@ -106,7 +123,7 @@ pub async fn drive<J: Job>(
 }
 
 impl Queue {
-    fn next<J: Job>(&self, job: &J) -> Option<Work> {
+    pub(super) fn next<J: Job>(&self, job: &J) -> Option<Work> {
         let mut works = self.works.lock().expect(POISON);
         let done = works.front().is_none_or(|work| job.is_done_before(work));
         if done {
@@ -119,7 +136,13 @@ impl Queue {
         self.works.lock().expect(POISON).is_empty()
     }
 
-    fn warn(&self, unreadable: Unreadable) {
+    /// The next, if it is such as is wanted.
+    pub(super) fn next_if(&self, wanted: impl FnOnce(&Work) -> bool) -> Option<Work> {
+        let mut works = self.works.lock().expect(POISON);
+        if works.front().is_some_and(wanted) { works.pop_front() } else { None }
+    }
+
+    pub(super) fn warn(&self, unreadable: Unreadable) {
         self.warnings.lock().expect(POISON).add(unreadable.0);
     }
 }
@@ -159,52 +182,7 @@ fn turn<J: Job>(packs: &Packs, job: &J, queue: &Queue, mut local: J::Local) -> R
     Ok(local)
 }
 
-async fn run_remote<J: Job>(
-    exec: &Exec,
-    packs: &Arc<Packs>,
-    job: &Arc<J>,
-    queue: &Arc<Queue>,
-    mut local: J::Local,
-) -> Result<J::Local, QueryError> {
-    while let Some(work) = queue.next(&**job) {
-        let filter = fetch_filter(packs, &**job, &work).await;
-        match is_ruled_out(packs, &**job, &work, filter.as_ref(), &mut local) {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(unreadable) => tracing::warn!(why = unreadable.0, "a filter cannot be read"),
-        }
-        let fetched = match work.fetch(packs, job.reads_text() || !work.is_run()).await {
-            Ok(fetched) => fetched,
-            Err(unreadable) => {
-                queue.warn(unreadable);
-                continue;
-            }
-        };
-        let (packs, job) = (packs.clone(), job.clone());
-        let done = exec
-            .run(Lane::Scan, move || {
-                let done = job.process(&packs, &work, &fetched, &mut local);
-                done.map(|done| (done, local))
-            })
-            .await?;
-        if let Err(unreadable) = done.0 {
-            queue.warn(unreadable);
-        }
-        local = done.1;
-    }
-    Ok(local)
-}
-
-/// A filter that cannot be fetched rules nothing out.
-async fn fetch_filter<J: Job>(packs: &Packs, job: &J, work: &Work) -> Option<ChunkSource> {
-    let chunk = work.chunk().filter(|_| job.filter().has_demands())?;
-    packs.fetch_filter(chunk).await.unwrap_or_else(|why| {
-        tracing::warn!(why, "a filter cannot be fetched");
-        None
-    })
-}
-
-fn is_ruled_out<J: Job>(
+pub(super) fn is_ruled_out<J: Job>(
     packs: &Packs,
     job: &J,
     work: &Work,

@@ -14,7 +14,7 @@ use grapevine_storage::scan::LineFilter;
 use grapevine_storage::stream::StreamId;
 
 use super::answer::{LineLabels, LogLine, Stats};
-use super::drive::{Job, drive};
+use super::drive::{Job, Reading, drive};
 use super::error::QueryError;
 use super::notes::Notes;
 use super::packs::Packs;
@@ -137,6 +137,10 @@ impl Job for LineJob {
 
     fn reads_text(&self) -> bool {
         true
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::UntilEnough
     }
 
     /// Works come in the order of their nearest end.

@@ -17,6 +17,7 @@ pub mod packs;
 pub mod patterns;
 pub mod pushdown;
 pub mod question;
+mod remote;
 pub mod scan;
 pub mod scatter;
 pub mod select;
@@ -34,6 +35,8 @@ pub mod work;
 mod cluster_test;
 #[cfg(test)]
 mod reference_test;
+#[cfg(test)]
+mod remote_test;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -73,8 +76,8 @@ use crate::metrics::Metrics;
 /// The label that says whose a stream is, where a query asks several tenants.
 pub const TENANT_LABEL: &str = "__tenant_id__";
 
-/// Chunks that a query fetches at a time from a store behind a network, where most of the time is spent waiting for
-/// it. More hide longer ways; each holds a chunk in memory. How many are searched at once the lane decides.
+/// Requests that a query has under way at a time to a store behind a network, where most of the time is spent waiting for
+/// it. More hide longer ways; each holds some chunks in memory. How many are searched at once the lane decides.
 const FETCHES_MAX: usize = 16;
 
 /// Lines that a round of a query with an `interval` looks at, at least.

@@ -15,7 +15,7 @@ use grapevine_logql::range::{Accumulator, Part, SeriesId, Steps};
 use grapevine_storage::scan::LineFilter;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::drive::{Job, drive};
+use super::drive::{Job, Reading, drive};
 use super::error::QueryError;
 use super::lines::OptionsOf;
 use super::notes::Notes;
@@ -74,6 +74,10 @@ impl Job for LeafJob {
 
     fn reads_text(&self) -> bool {
         self.reads_text
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::AnyOrder
     }
 
     fn is_done_before(&self, _: &Work) -> bool {

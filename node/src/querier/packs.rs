@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use grapevine_storage::chunk_store::ChunkStore;
-use grapevine_storage::index::PackId;
+use grapevine_storage::index::{PackId, PackRecord};
 use grapevine_storage::pack::{ChunkEntry, Filter, PackError, PackReader, ReadAt, SealedBlock};
 
 use super::select::PackedChunk;
@@ -103,46 +103,61 @@ impl Packs {
         self.store.local_path("probe").is_none()
     }
 
-    /// Fetches what is wanted of a chunk.
+    /// Fetches what is wanted of chunks of one pack, side by side in as few requests as the store needs.
     ///
     /// # Errors
     /// The store's, as text.
-    pub async fn fetch(&self, chunk: &PackedChunk, wanted: &Wanted) -> Result<ChunkSource, String> {
-        let entry = chunk.chunk.entry();
-        let footer = chunk.record.footer();
-        let mut ranges = Vec::new();
-        ranges.extend(footer.columns().file_range_of(entry.columns));
-        if wanted.text {
-            let start = entry.block_range(wanted.blocks.start).map(|range| range.start);
-            let end = entry.block_range(wanted.blocks.end.saturating_sub(1)).map(|range| range.end);
-            ranges.extend(start.zip(end).map(|(start, end)| start..end));
-        }
-        self.fetch_ranges(chunk, ranges).await
+    pub async fn fetch(&self, wanted: &[(&PackedChunk, Wanted)]) -> Result<Vec<ChunkSource>, String> {
+        let ranges = |(chunk, wanted): &(&PackedChunk, Wanted)| {
+            let entry = chunk.chunk.entry();
+            let mut ranges = Vec::new();
+            ranges.extend(chunk.record.footer().columns().file_range_of(entry.columns));
+            if wanted.text {
+                let start = entry.block_range(wanted.blocks.start).map(|range| range.start);
+                let end = entry.block_range(wanted.blocks.end.saturating_sub(1)).map(|range| range.end);
+                ranges.extend(start.zip(end).map(|(start, end)| start..end));
+            }
+            ranges
+        };
+        let Some((chunk, _)) = wanted.first() else { return Ok(Vec::new()) };
+        self.fetch_ranges(&chunk.record, wanted.iter().map(ranges).collect()).await
     }
 
-    /// Fetches a chunk's filter, unless it is in memory.
+    /// Fetches the filters of chunks of one pack, but for those in memory.
     ///
     /// # Errors
     /// The store's, as text.
-    pub async fn fetch_filter(&self, chunk: &PackedChunk) -> Result<Option<ChunkSource>, String> {
-        let known = lock(&self.filters).get(&(chunk.pack, chunk.chunk.number)).is_some();
-        let range = chunk.chunk.entry().filter;
-        let range = range.and_then(|range| chunk.record.footer().filters().file_range_of(range));
-        match range {
-            Some(range) if !known => self.fetch_ranges(chunk, vec![range]).await.map(Some),
-            _ => Ok(None),
-        }
+    pub async fn fetch_filters(&self, chunks: &[&PackedChunk]) -> Result<Vec<Option<ChunkSource>>, String> {
+        let range = |chunk: &&PackedChunk| {
+            let is_known = lock(&self.filters).get(&(chunk.pack, chunk.chunk.number)).is_some();
+            let range = chunk.chunk.entry().filter.filter(|_| !is_known);
+            range.and_then(|range| chunk.record.footer().filters().file_range_of(range)).into_iter().collect()
+        };
+        let ranges: Vec<Vec<Range<u64>>> = chunks.iter().map(range).collect();
+        let Some(chunk) = chunks.first().filter(|_| ranges.iter().any(|ranges| !ranges.is_empty())) else {
+            return Ok(vec![None; chunks.len()]);
+        };
+        let sources = self.fetch_ranges(&chunk.record, ranges.clone()).await?;
+        Ok(sources
+            .into_iter()
+            .zip(ranges)
+            .map(|(source, ranges)| (!ranges.is_empty()).then_some(source))
+            .collect())
     }
 
+    /// Fetches ranges of a pack, a source of each list.
     async fn fetch_ranges(
         &self,
-        chunk: &PackedChunk,
-        ranges: Vec<Range<u64>>,
-    ) -> Result<ChunkSource, String> {
-        let parts = self.store.get_ranges(&chunk.record.object_key, &ranges).await;
-        let parts = parts.map_err(|error| format!("{error}: {}", error.source))?;
-        let parts = ranges.iter().map(|range| range.start).zip(parts).collect();
-        Ok(ChunkSource::Fetched(Arc::new(Fetched { bytes: chunk.record.bytes, parts })))
+        record: &PackRecord,
+        ranges: Vec<Vec<Range<u64>>>,
+    ) -> Result<Vec<ChunkSource>, String> {
+        let parts = self.store.get_ranges(&record.object_key, &ranges.concat()).await;
+        let mut parts = parts.map_err(|error| format!("{error}: {}", error.source))?.into_iter();
+        let source = |ranges: Vec<Range<u64>>| {
+            let parts = ranges.iter().map(|range| range.start).zip(&mut parts).collect();
+            ChunkSource::Fetched(Arc::new(Fetched { bytes: record.bytes, parts }))
+        };
+        Ok(ranges.into_iter().map(source).collect())
     }
 
     /// A chunk's filter, if it has one; from memory or from `source`.

@@ -3,6 +3,7 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use grapevine_storage::index::PackId;
 use grapevine_storage::pack::block::{BlockHeader, Unit as TimeUnit};
 use grapevine_storage::pack::{BlockText, SealedBlock};
 use grapevine_storage::scan::LineFilter;
@@ -114,7 +115,8 @@ impl Source {
     }
 }
 
-fn unreadable(chunk: &PackedChunk, why: impl std::fmt::Display) -> Unreadable {
+/// What a warning says of a chunk.
+pub(super) fn unreadable(chunk: &PackedChunk, why: impl std::fmt::Display) -> Unreadable {
     Unreadable(format!(
         "chunk {} of pack `{}` cannot be read, its lines are missing: {why}",
         chunk.chunk.number, chunk.record.object_key
@@ -160,7 +162,8 @@ impl Work {
             fetched.push(match source {
                 Source::Packed(chunk) if packs.is_remote() && packs.local(chunk).is_none() => {
                     let wanted = Wanted { blocks: blocks.clone(), text };
-                    Some(packs.fetch(chunk, &wanted).await.map_err(|why| unreadable(chunk, why))?)
+                    let fetched = packs.fetch(&[(chunk, wanted)]).await;
+                    fetched.map_err(|why| unreadable(chunk, why))?.pop()
                 }
                 _ => None,
             });
@@ -374,10 +377,29 @@ impl Work {
 
     /// The chunk, if the work is blocks of one chunk and nothing else.
     pub fn chunk(&self) -> Option<&PackedChunk> {
+        self.chunk_blocks().map(|(chunk, _)| chunk)
+    }
+
+    /// The same, and which of its blocks.
+    pub fn chunk_blocks(&self) -> Option<(&PackedChunk, Range<usize>)> {
         match &self.parts[..] {
-            [(Source::Packed(chunk), _)] => Some(chunk),
+            [(Source::Packed(chunk), blocks)] => Some((chunk, blocks.clone())),
             _ => None,
         }
+    }
+
+    /// Bytes of its blocks, if they are of one chunk.
+    pub fn block_bytes(&self) -> u64 {
+        let Some((chunk, blocks)) = self.chunk_blocks() else { return 0 };
+        let entry = chunk.chunk.entry();
+        let ends = entry.block_range(blocks.start).zip(entry.block_range(blocks.end.saturating_sub(1)));
+        ends.map_or(0, |(first, last)| last.end.saturating_sub(first.start))
+    }
+
+    /// Where it lies: the same pack, and then further on in it, for works that had better be fetched together.
+    pub fn place(&self) -> Option<(PackId, u64)> {
+        let (chunk, blocks) = self.chunk_blocks()?;
+        Some((chunk.pack, chunk.chunk.entry().block_range(blocks.start)?.start))
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use self::miner::{CLUSTERS_MAX, Miner, Pattern};
 use super::answer::Stats;
-use super::drive::{Job, drive};
+use super::drive::{Job, Reading, drive};
 use super::error::QueryError;
 use super::lines::OptionsOf;
 use super::notes::Notes;
@@ -245,6 +245,10 @@ impl Job for PatternJob {
 
     fn reads_text(&self) -> bool {
         true
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::InOrder
     }
 
     fn is_done_before(&self, _: &Work) -> bool {
