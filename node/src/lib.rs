@@ -21,6 +21,7 @@ pub mod node;
 pub mod push;
 pub mod querier;
 pub mod replication;
+pub mod rules;
 pub mod tenant;
 #[cfg(test)]
 mod testbed;

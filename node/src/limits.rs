@@ -115,6 +115,11 @@ table! {
         /// How long a delete request can be taken back; after that its lines are removed from disk. Queries hide
         /// them from the start.
         delete_request_cancel_period: Period = Period::hours(24),
+
+        /// Rules that a rule group may have. 0 is no limit.
+        ruler_max_rules_per_rule_group: usize = 0,
+        /// Rule groups that a tenant may have. 0 is no limit but that of the node for all tenants.
+        ruler_max_rule_groups_per_tenant: usize = 0,
     }
 }
 

@@ -16,6 +16,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use crate::api::ops::LOKI_VERSION;
+
 /// Labels of request metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Request {
@@ -48,6 +50,15 @@ pub struct Tenant {
 pub struct HousekeepingLabel {
     /// The worker's name.
     pub worker: &'static str,
+}
+
+/// Labels of what was built.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BuildLabel {
+    /// The release.
+    pub version: &'static str,
+    /// The version of Loki whose API this is.
+    pub loki: &'static str,
 }
 
 /// Labels of the ring that a node sees.
@@ -117,13 +128,18 @@ macro_rules! metrics {
                     let $field: $kind = $make;
                     registry.register($name, concat!($($doc),+).trim().trim_end_matches('.'), $field.clone());
                 )+
-                Arc::new(Metrics { registry, discard_log: LogGate::default(), $($field,)+ })
+                let metrics = Metrics { registry, discard_log: LogGate::default(), $($field,)+ };
+                let build = BuildLabel { version: env!("CARGO_PKG_VERSION"), loki: LOKI_VERSION };
+                metrics.build_info.get_or_create(&build).set(1);
+                Arc::new(metrics)
             }
         }
     };
 }
 
 metrics! {
+    /// What was built: always 1.
+    build_info: Family<BuildLabel, Gauge> = Family::default(), "loki_build_info";
     /// Time taken by HTTP requests.
     request_seconds: Family<Request, Histogram> = Family::new_with_constructor(seconds), "loki_request_duration_seconds";
     /// Bytes of lines received, structured metadata not counted.

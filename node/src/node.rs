@@ -35,6 +35,7 @@ use crate::replication::custody::OwnersCustody;
 use crate::replication::duty::OwnersDuty;
 use crate::replication::fresh::Fresh;
 use crate::replication::{self, Placements, Replication};
+use crate::rules::Rules;
 use crate::workers::Workers;
 
 /// A node. Shared by all its requests.
@@ -62,6 +63,8 @@ pub struct Node {
     pub distributor: Arc<Distributor>,
     /// What is to be deleted.
     pub deletes: Arc<Deletes>,
+    /// The rule groups that it was given.
+    pub rules: Arc<Rules>,
     /// Answers queries.
     pub querier: Arc<Querier>,
     /// Who may ask it over HTTP; everyone if there is none.
@@ -121,6 +124,7 @@ impl Node {
         .await?;
         let me = cluster.as_ref().map(|cluster| cluster.me().as_str());
         let deletes = Arc::new(Deletes::open(env.clone(), limits.clone(), me).await?);
+        let rules = Arc::new(Rules::open(env.clone(), limits.clone()).await?);
         let replication = cluster.clone().zip(placements.clone()).map(|(cluster, placements)| {
             let parts = replication::Parts {
                 env: env.clone(),
@@ -131,6 +135,7 @@ impl Node {
                 store: store.clone(),
                 disk: disk.clone(),
                 deletes: deletes.clone(),
+                rules: rules.clone(),
                 metrics: metrics.clone(),
             };
             Replication::open(parts, placements, announcing.clone())
@@ -187,6 +192,7 @@ impl Node {
             ingester,
             distributor,
             deletes,
+            rules,
             querier,
             disk,
             workers,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::pack::Level;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -55,6 +56,16 @@ impl Testbed {
 
     /// A fresh node in a folder that may hold something already.
     pub(crate) async fn open(dir: TempDir, now: i64, flags: Vec<(String, String)>) -> Self {
+        Self::open_over(dir, now, flags, None).await
+    }
+
+    /// The same over a chunk store that the test made.
+    pub(crate) async fn open_over(
+        dir: TempDir,
+        now: i64,
+        flags: Vec<(String, String)>,
+        store: Option<ChunkStore>,
+    ) -> Self {
         let file = format!("data_dir = {:?}\n", dir.path().to_str().unwrap());
         let config = Config::load(&file, [], flags.clone()).unwrap();
         let clock = Arc::new(TestClock(AtomicI64::new(now)));
@@ -65,7 +76,7 @@ impl Testbed {
             data_dir: dir.path().to_owned(),
             seed: 1,
         };
-        let store = open_store(&config, 1, |_| None).unwrap();
+        let store = store.unwrap_or_else(|| open_store(&config, 1, |_| None).unwrap());
         let (node, loops) = Node::open(env, config, store).await.unwrap();
         Testbed { node, clock, loops: tokio::spawn(loops.run()), flags, dir }
     }
@@ -107,9 +118,22 @@ impl Testbed {
         headers: &[(&str, &str)],
         body: Option<Value>,
     ) -> (StatusCode, String) {
-        let request = Request::builder().method(method).uri(uri).header("Content-Type", "application/json");
+        let body = body.map_or_else(String::new, |body| body.to_string());
+        let json = [("Content-Type", "application/json")];
+        self.call_text(method, uri, &[&json, headers].concat(), &body).await
+    }
+
+    /// One request with a text, and its answer's status and body.
+    pub(crate) async fn call_text(
+        &self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (StatusCode, String) {
+        let request = Request::builder().method(method).uri(uri);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let body = Body::from(body.to_owned());
         let response = router(self.node.clone()).oneshot(request.body(body).unwrap()).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::error::ApiError;
 use super::params::Params;
 use super::server::Tenants;
+use crate::config::Config;
 use crate::logging;
 use crate::node::Node;
 
@@ -28,8 +29,9 @@ pub async fn ready(State(node): State<Arc<Node>>) -> Result<&'static str, ApiErr
 }
 
 /// `GET /services`: the parts of a node, which all run while it answers.
-pub async fn services() -> &'static str {
-    "distributor => Running\ningester => Running\nquerier => Running\nserver => Running\n"
+pub async fn services() -> String {
+    const PARTS: [&str; 6] = ["compactor", "distributor", "ingester", "querier", "ruler", "server"];
+    PARTS.map(|part| format!("{part} => Running\n")).concat()
 }
 
 /// `GET /log_level`: what is in effect.
@@ -87,9 +89,14 @@ pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], node.metrics.text()).into_response()
 }
 
-/// `GET /config`: what is in effect, secrets hidden.
-pub async fn config(State(node): State<Arc<Node>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], node.config.to_toml()).into_response()
+/// `GET /config`: what is in effect, secrets hidden; by `mode` only what differs from the defaults, or these.
+pub async fn config(State(node): State<Arc<Node>>, params: Params) -> Response {
+    let text = match params.get("mode") {
+        Some("diff") => node.config.differences_to_toml(),
+        Some("defaults") => Config::unsaid().to_toml(),
+        _ => node.config.to_toml(),
+    };
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
 /// `POST /flush`: packs and ships everything, on all members of a cluster, and answers when the chunk store has it.
@@ -119,4 +126,49 @@ pub async fn leave(State(node): State<Arc<Node>>) -> Result<(StatusCode, &'stati
     };
     replication.ask_to_leave();
     Ok((StatusCode::ACCEPTED, "the node hands over what it holds, and ends when it has\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testbed::{SECOND, Testbed};
+
+    const NOW: i64 = 1_700_000_000 * SECOND;
+
+    /// Paths of Loki's for whoever runs it, and what is answered by a node that stands alone.
+    #[tokio::test]
+    async fn operators_find_what_they_know_from_loki() {
+        let bed = Testbed::new(NOW, &[("limits.max_query_series", "7")]).await;
+        for (method, path, status, part) in [
+            ("GET", "/ready", 200, "ready\n"),
+            ("GET", "/metrics", 200, "loki_build_info{"),
+            ("GET", "/config", 200, "max_query_series = 7\n"),
+            ("GET", "/config?mode=diff", 200, "[limits]\nmax_query_series = 7\n"),
+            ("GET", "/config?mode=defaults", 200, "max_query_series = 500\n"),
+            ("GET", "/config?mode=other", 200, "max_query_series = 7\n"),
+            ("GET", "/config/tenant/v1/limits", 200, "max_query_series: 7\n"),
+            ("GET", "/services", 200, "ingester => Running\n"),
+            ("GET", "/log_level", 200, "Current log level is"),
+            ("POST", "/log_level", 400, "unrecognized log level"),
+            ("GET", "/ring", 404, "stands alone"),
+            ("GET", "/distributor/ring", 404, "stands alone"),
+            ("GET", "/ruler/ring", 404, "stands alone"),
+            ("GET", "/compactor/ring", 404, "stands alone"),
+            ("GET", "/indexgateway/ring", 404, "stands alone"),
+            ("GET", "/scheduler/ring", 404, "stands alone"),
+            ("GET", "/pattern/ring", 404, "stands alone"),
+            ("GET", "/memberlist", 404, "stands alone"),
+            ("POST", "/flush", 204, ""),
+            ("POST", "/flush/tenant", 204, ""),
+            ("GET", "/flush", 405, ""),
+            ("GET", "/loki/api/v1/status/buildinfo", 200, "\"version\":\"3."),
+            ("GET", "/loki/api/v1/cache/generation_numbers", 200, ""),
+            ("GET", "/loki/api/v1/drilldown-limits", 200, "pattern_ingester_enabled"),
+            ("GET", "/nowhere", 404, "404 page not found\n"),
+        ] {
+            let (answered, body) = bed.call(method, path, None).await;
+            assert!(answered.as_u16() == status && body.contains(part), "{method} {path}: {answered} {body}");
+        }
+        let (_, diff) = bed.call("GET", "/config?mode=diff", None).await;
+        assert!(!diff.contains("max_line_size") && diff.contains("data_dir"), "{diff}");
+    }
 }

@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::serve::Listener;
 use tokio::time::Instant;
 
 use super::body::read_body;
@@ -80,33 +79,40 @@ fn routes() -> Router<Arc<Node>> {
         .route("/metrics", get(ops::metrics))
         .route("/config", get(ops::config))
         .route("/flush", post(ops::flush))
+        .route("/flush/tenant", post(ops::flush))
         .route("/leave", post(ops::leave))
         .route("/workers", get(workers::list))
         .route("/workers/{name}/{order}", post(workers::order))
         .route("/services", get(ops::services))
         .route("/log_level", get(ops::log_level).post(ops::set_log_level))
+        .merge(ring_routes())
         .merge(rule_routes("/loki/api/v1/rules"))
         .merge(rule_routes("/api/prom/rules"))
         .fallback(ops::not_found)
 }
 
+/// Each node is all that Loki's roles are, so their rings are one.
+fn ring_routes() -> Router<Arc<Node>> {
+    const PATHS: [&str; 7] = [
+        "/distributor/ring",
+        "/ruler/ring",
+        "/compactor/ring",
+        "/indexgateway/ring",
+        "/scheduler/ring",
+        "/pattern/ring",
+        "/memberlist",
+    ];
+    PATHS.into_iter().fold(Router::new(), |routes, path| routes.route(path, get(ring::ring)))
+}
+
 fn rule_routes(root: &str) -> Router<Arc<Node>> {
     Router::new()
         .route(root, get(rules::list))
-        .route(&format!("{root}/{{namespace}}"), get(rules::list).post(rules::refuse).delete(rules::refuse))
-        .route(&format!("{root}/{{namespace}}/{{group}}"), get(rules::group).delete(rules::refuse))
-}
-
-/// Serves routes until `stop` completes; requests under way are finished.
-///
-/// # Errors
-/// Those of the listener.
-pub async fn serve<L: Listener<Addr = std::net::SocketAddr>>(
-    routes: Router,
-    listener: L,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+        .route(
+            &format!("{root}/{{namespace}}"),
+            get(rules::list_namespace).post(rules::create).delete(rules::remove_namespace),
+        )
+        .route(&format!("{root}/{{namespace}}/{{group}}"), get(rules::group).delete(rules::remove))
 }
 
 async fn measure(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {

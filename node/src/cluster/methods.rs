@@ -43,9 +43,13 @@ pub const FLUSH: Method = first(21);
 pub const DELETES: Method = first(22);
 /// By which ring have you learnt everything, and from me?
 pub const LEARNT: Method = first(23);
+/// Take note of these rule groups; and what else do you know?
+pub const RULES: Method = first(24);
+/// Bring all owners what you hold and they lack.
+pub const SETTLE: Method = first(25);
 
 /// All methods.
-pub const ALL: [Method; 15] = [
+pub const ALL: [Method; 17] = [
     REPLICATE,
     COMPARE,
     CATCH_UP,
@@ -61,6 +65,8 @@ pub const ALL: [Method; 15] = [
     FLUSH,
     DELETES,
     LEARNT,
+    RULES,
+    SETTLE,
 ];
 
 /// Leads calls to those who answer them.

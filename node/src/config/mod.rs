@@ -280,10 +280,34 @@ impl Config {
         TenantLimits::new(self.limits.clone(), own)
     }
 
+    /// What holds where nothing is said.
+    pub fn unsaid() -> Self {
+        Self::load("", [], []).expect("nothing is wrong with saying nothing")
+    }
+
     /// The configuration in effect as a TOML file, secrets hidden.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("every key is a TOML value")
     }
+
+    /// The same, of the keys alone that differ from what they are where nothing is said.
+    pub fn differences_to_toml(&self) -> String {
+        let table = |config: &Config| Table::try_from(config).expect("every key is a TOML value");
+        let mut own = table(self);
+        leave_out(&mut own, &table(&Config::unsaid()));
+        toml::to_string(&own).expect("it was a table")
+    }
+}
+
+/// Leaves out of a table what another has as well.
+fn leave_out(table: &mut Table, other: &Table) {
+    table.retain(|key, value| match (value, other.get(key)) {
+        (Value::Table(inner), Some(Value::Table(other))) => {
+            leave_out(inner, other);
+            !inner.is_empty()
+        }
+        (value, other) => other != Some(value),
+    });
 }
 
 /// The keys of all tables with their tables, as flags name them.

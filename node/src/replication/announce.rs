@@ -23,7 +23,7 @@ use super::message::Announce;
 use super::placement::Placement;
 use super::{Replication, lock};
 use crate::cluster::message::{decode, encode};
-use crate::cluster::methods::{ANNOUNCE, FLUSH};
+use crate::cluster::methods::ANNOUNCE;
 use crate::exec::Lane;
 use crate::housekeeping::rebuild::{PackName, Tails};
 use crate::ingester::heads::HeadKey;
@@ -300,37 +300,6 @@ impl Replication {
             }
         };
         Ok(NewPack::of_summary(name.tenant, object_key, state, &summary, Vec::new()))
-    }
-}
-
-impl Replication {
-    /// Has every live member pack and ship what is its to pack; returns when all have.
-    ///
-    /// # Errors
-    /// One of them could not, or could not be reached.
-    pub async fn flush_everywhere(&self) -> Result<()> {
-        let placement = self.placement();
-        let others = placement.live_peers().map(|peer| async {
-            let deadline = Instant::now() + CALL_MAX;
-            let flushed = self.parts.cluster.peers().call(peer.address, FLUSH, Bytes::new(), deadline).await;
-            flushed.map(drop).with_context(|| format!("have `{}` pack what it holds", peer.id))
-        });
-        let (own, others) =
-            tokio::join!(self.parts.ingester.flush_all(), futures_util::future::join_all(others));
-        others.into_iter().fold(own, Result::and)
-    }
-}
-
-/// Flushes when another asks for it.
-pub(super) struct Flushes(pub(super) Arc<Replication>);
-
-impl Handler for Flushes {
-    fn serve<'a>(&'a self, _: Request, reply: &'a mut Reply) -> Served<'a> {
-        Box::pin(async move {
-            let flushed = self.0.parts.ingester.flush_all().await;
-            flushed.map_err(|error| Refusal::new(RefusalCode::Failed, format!("{error:#}")))?;
-            Ok(reply.send(Bytes::new()).await?)
-        })
     }
 }
 

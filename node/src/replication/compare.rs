@@ -51,9 +51,26 @@ type Atom = (PushId, HeadKey);
 
 /// What a round found for one member.
 #[derive(Debug, Default)]
-struct Doubts {
+pub(super) struct Doubts {
     /// By push, the places not known to be held.
     atoms: BTreeMap<PushId, BTreeSet<HeadKey>>,
+}
+
+impl Doubts {
+    /// The pushes.
+    pub(super) fn pushes(&self) -> impl Iterator<Item = PushId> {
+        self.atoms.keys().copied()
+    }
+
+    /// Leaves out all but these.
+    pub(super) fn keep(&mut self, wanted: &BTreeSet<PushId>) {
+        self.atoms.retain(|push, _| wanted.contains(push));
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.atoms.is_empty()
+    }
 }
 
 impl Replication {
@@ -95,13 +112,10 @@ impl Replication {
             rounds.tick().await;
             let placement = self.placement();
             let mut doubts = self.doubts(&placement).await;
-            let now: BTreeMap<NodeId, BTreeSet<PushId>> = doubts
-                .iter()
-                .map(|(member, doubts)| (member.clone(), doubts.atoms.keys().copied().collect()))
-                .collect();
+            let now: BTreeMap<NodeId, BTreeSet<PushId>> =
+                doubts.iter().map(|(member, doubts)| (member.clone(), doubts.pushes().collect())).collect();
             for (member, doubts) in &mut doubts {
-                let known = before.get(member);
-                doubts.atoms.retain(|push, _| known.is_some_and(|known| known.contains(push)));
+                doubts.keep(before.get(member).unwrap_or(&BTreeSet::new()));
             }
             before = now;
             let deficit: usize = doubts.values().map(|doubts| doubts.atoms.len()).sum();
@@ -116,7 +130,7 @@ impl Replication {
     }
 
     /// What each owner may lack of what this node holds.
-    async fn doubts(&self, placement: &Arc<Placement>) -> BTreeMap<NodeId, Doubts> {
+    pub(super) async fn doubts(&self, placement: &Arc<Placement>) -> BTreeMap<NodeId, Doubts> {
         let heads = self.parts.ingester.heads().all();
         let mut doubts: BTreeMap<NodeId, Doubts> = BTreeMap::new();
         let confirmed = lock(&self.confirmed);
@@ -139,7 +153,7 @@ impl Replication {
     }
 
     /// Asks a member what it lacks of these, and sends it that.
-    async fn settle(&self, ring: RingHash, peer: &Peer, doubts: Doubts) {
+    pub(super) async fn settle(&self, ring: RingHash, peer: &Peer, doubts: Doubts) {
         let atoms: Vec<Atom> = doubts
             .atoms
             .into_iter()

@@ -143,7 +143,11 @@ impl Replication {
 
     async fn learn_from(&self, peer: &Peer, days: usize, asked: &BTreeSet<Day>) -> Result<()> {
         // First: what is learnt then may hold what is deleted.
-        self.swap_deletes(peer).await.with_context(|| format!("swap delete requests with `{}`", peer.id))?;
+        let super::Parts { deletes, rules, .. } = &self.parts;
+        self.swap(&**deletes, peer)
+            .await
+            .with_context(|| format!("swap delete requests with `{}`", peer.id))?;
+        self.swap(&**rules, peer).await.with_context(|| format!("swap rule groups with `{}`", peer.id))?;
         let theirs = self.days_of(peer).await.with_context(|| format!("ask `{}` for its days", peer.id))?;
         let latest = theirs.into_iter().rev().enumerate();
         for (_, day) in latest.filter(|(at, day)| *at < days || asked.contains(day)) {

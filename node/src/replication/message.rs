@@ -3,8 +3,6 @@
 use bincode::{Decode, Encode};
 use grapevine_storage::atom::{PushId, PushRun};
 
-use crate::deletes::DeleteRequest;
-
 /// A push, or the part of it that the receiver is to hold.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Replicate {
@@ -92,11 +90,11 @@ pub enum PackNews {
     Gone(Vec<u128>),
 }
 
-/// Tells of delete requests.
+/// Tells of what all members are to know.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct TellDeletes {
-    /// The requests.
-    pub requests: Vec<DeleteRequest>,
+pub struct Tell<T> {
+    /// Some of it.
+    pub items: Vec<T>,
     /// The digest of all that the asker knows, who wants to be told all that the receiver knows if it differs; none to
     /// be told nothing.
     pub digest: Option<u64>,

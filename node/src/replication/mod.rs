@@ -4,10 +4,11 @@
 //! deliver   a push goes to the owners of its streams, and is answered when enough of them have it on disk
 //! compare   owners ask each other what they hold, and send what is missing
 //! announce  the primary says what it has packed; the others index it and let go of what it covers
-//! deletes   members tell each other of delete requests
+//! common    members tell each other of delete requests and rule groups
 //! learn     a node that was away learns of packs it does not know; fetch brings those it cannot reach
 //! widen     a node that owns more than before looks for it in the packs that it knows
 //! leave     a member hands over what it holds, and goes
+//! flush     members bring the primaries what they lack, and all pack
 //! fresh     a query finds out which pushes its reader may not have yet
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! hashes of its lines: see [`grapevine_storage::atom`].
 
 pub mod announce;
+mod common;
 pub mod compare;
 pub mod confirmed;
 pub mod custody;
@@ -22,12 +24,14 @@ mod deletes;
 pub mod deliver;
 pub mod duty;
 mod fetch;
+mod flush;
 pub mod fresh;
 mod learn;
 pub mod leave;
 pub mod message;
 pub mod placement;
 pub mod quorum;
+mod rules;
 mod widen;
 
 use std::collections::BTreeMap;
@@ -41,12 +45,14 @@ use grapevine_storage::index::Index;
 use tokio::sync::{Notify, Semaphore};
 
 use self::announce::Pending;
+use self::common::Collects;
 use self::confirmed::{Confirmed, run_of};
 use self::learn::Learnt;
 use self::placement::Placement;
 use crate::cluster::Cluster;
 use crate::cluster::methods::{
-    ANNOUNCE, CATCH_UP, COMPARE, DELETES, FLUSH, LEARNT, PACK, PACK_SETS, REPLICATE, UNCONFIRMED,
+    ANNOUNCE, CATCH_UP, COMPARE, DELETES, FLUSH, LEARNT, PACK, PACK_SETS, REPLICATE, RULES, SETTLE,
+    UNCONFIRMED,
 };
 use crate::deletes::Deletes;
 use crate::disk::DiskGate;
@@ -55,6 +61,7 @@ use crate::ingester::Ingester;
 use crate::ingester::spool::Spool;
 use crate::metrics::Metrics;
 use crate::push::stream_cache::StreamCache;
+use crate::rules::Rules;
 
 /// Bytes that may be on their way to one member for pushes, beyond which it counts as failed for new ones: a member that
 /// is slow must not hold up the others. What it misses it gets by comparing.
@@ -84,6 +91,8 @@ pub struct Parts {
     pub disk: Arc<DiskGate>,
     /// What is to be deleted.
     pub deletes: Arc<Deletes>,
+    /// Rule groups.
+    pub rules: Arc<Rules>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -190,10 +199,12 @@ impl Replication {
         methods.register(&[LEARNT], Arc::new(leave::Tells(replication.clone())));
         methods.register(&[UNCONFIRMED], Arc::new(fresh::Doubts(replication.clone())));
         methods.register(&[CATCH_UP], Arc::new(fresh::Supplies(replication.clone())));
-        methods.register(&[FLUSH], Arc::new(announce::Flushes(replication.clone())));
+        methods.register(&[FLUSH], Arc::new(flush::Flushes(replication.clone())));
+        methods.register(&[SETTLE], Arc::new(flush::Settles(replication.clone())));
         methods.register(&[PACK], Arc::new(fetch::Gives(replication.clone())));
         methods.register(&[PACK_SETS], Arc::new(learn::Tells(replication.clone())));
-        methods.register(&[DELETES], Arc::new(deletes::Collects(replication.clone())));
+        methods.register(&[DELETES], Arc::new(Collects(replication.parts.deletes.clone())));
+        methods.register(&[RULES], Arc::new(Collects(replication.parts.rules.clone())));
         replication
     }
 

@@ -1,6 +1,7 @@
 //! Three nodes over real sockets, in one process, with one chunk store between them.
 
 mod deletes;
+mod rules;
 
 use std::time::Duration;
 
@@ -323,4 +324,19 @@ async fn the_last_member_cannot_leave() {
     .await;
     let error = trio.bed(0).node.replication.as_ref().unwrap().hand_over(SOON, |_| {}).await.unwrap_err();
     assert!(error.to_string().contains("no other active member"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_packs_what_has_not_reached_its_primary_yet() {
+    let trio = Trio::new(true).await;
+    for n in 0..3 {
+        trio.push_to_one(n, n as i64).await;
+    }
+    let (status, text) = trio.bed(0).call("POST", "/flush", None).await;
+    assert_eq!(status.as_u16(), 204, "{text}");
+    let packed: Vec<u64> = trio.nodes.iter().flatten().map(|bed| in_packs(&bed.node)).collect();
+    assert!(
+        packed.contains(&3),
+        "the primary has all three in packs as soon as the flush is answered: {packed:?}"
+    );
 }
