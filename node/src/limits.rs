@@ -16,6 +16,8 @@ use crate::push::service_name::DEFAULT_SOURCES;
 
 /// Streams with a retention of their own, at most: each is tried on each stream.
 const RETENTION_STREAMS_MAX: usize = 256;
+/// Queries that are blocked, at most: each is held against each query.
+const BLOCKED_QUERIES_MAX: usize = 256;
 
 table! {
     /// What one tenant may send, ask and keep. `[tenants.<id>.limits]` takes the same keys and overrides them
@@ -100,8 +102,14 @@ table! {
         volume_max_series: usize = 1000,
         /// Tails of one tenant at a time.
         max_concurrent_tail_requests: usize = 10,
+        /// Bytes of lines that one query may have to look at, as `index/stats` counts them. 0 is no limit.
+        max_query_bytes_read: ByteSize = ByteSize(0),
         /// Labels that each selector must name.
         required_labels: Vec<String> = Vec::new(),
+        /// Matchers that each selector must have. 0 is no limit.
+        minimum_labels_number: usize = 0,
+        /// Queries that are refused, until whoever asks them has mended them.
+        blocked_queries: Vec<BlockedQuery> = Vec::new(),
         /// Aggregations that Loki refuses unless they are named here; `approx_topk` is the one there is. It is
         /// answered exactly.
         shard_aggregations: Vec<String> = Vec::new(),
@@ -134,6 +142,33 @@ pub struct RetentionStream {
     pub priority: i64,
     /// How long their entries are kept; a day at least.
     pub period: Period,
+}
+
+/// Queries that are refused. What is not said fits any query.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockedQuery {
+    /// The query to the letter, or an expression that matches some part of it.
+    #[serde(default)]
+    pub pattern: String,
+    /// `pattern` is a regular expression.
+    #[serde(default)]
+    pub regex: bool,
+    /// Only queries of these kinds.
+    #[serde(default)]
+    pub types: Vec<QueryKind>,
+}
+
+/// Kinds of queries, by Loki's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueryKind {
+    /// It asks for numbers.
+    Metric,
+    /// It asks for lines, and does something with each.
+    Filter,
+    /// It asks for lines by a selector alone.
+    Limited,
 }
 
 /// What a delete request does.
@@ -203,7 +238,29 @@ impl Limits {
             let value = self.max_line_size_truncate_identifier.clone();
             return error("max_line_size_truncate_identifier", value, "is longer than `max_line_size`");
         }
+        self.validate_blocked()?;
         self.validate_retention()
+    }
+
+    fn validate_blocked(&self) -> Result<(), LimitError> {
+        let error =
+            |value: String, problem: String| Err(LimitError { key: "blocked_queries", value, problem });
+        if self.blocked_queries.len() > BLOCKED_QUERIES_MAX {
+            let text = format!("entries are too many: at most {BLOCKED_QUERIES_MAX}");
+            return error(self.blocked_queries.len().to_string(), text);
+        }
+        for BlockedQuery { pattern, regex, types } in &self.blocked_queries {
+            if pattern.is_empty() && types.is_empty() {
+                return error(
+                    String::new(),
+                    "would refuse every query; give it a `pattern` or `types`".into(),
+                );
+            }
+            if *regex && regex::Regex::new(pattern).is_err() {
+                return error(pattern.clone(), "is no regular expression".into());
+            }
+        }
+        Ok(())
     }
 
     fn validate_retention(&self) -> Result<(), LimitError> {
@@ -319,6 +376,8 @@ mod tests {
             ("ingestion_burst_size_mb = nan", "ingestion_burst_size_mb"),
             ("block_ingestion_status_code = 99", "block_ingestion_status_code"),
             ("block_ingestion_until = 'soon'", "block_ingestion_until"),
+            ("blocked_queries = [{}]", "blocked_queries"),
+            ("blocked_queries = [{pattern = '(', regex = true}]", "blocked_queries"),
             ("retention_period = '1h'", "retention_period"),
             ("retention_stream = [{selector = '{}', period = '0'}]", "retention_stream.period"),
             (

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use grapevine_logql::ast::{Expr, LogExpr, Matcher, RangeAggregation, SampleExpr, VectorOp};
 use grapevine_logql::quantity::{format_go_duration, format_prometheus_duration};
+use regex::Regex;
 
 use super::error::ApiError;
 use super::params::Bounds;
 use super::server::Tenants;
 use crate::config::units::Period;
-use crate::limits::Limits;
+use crate::limits::{BlockedQuery, Limits, QueryKind};
 use crate::node::Node;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -88,6 +89,16 @@ pub fn check_matchers(limits: &[Arc<Limits>], selector: &[Matcher]) -> Result<()
             "max streams matchers per query exceeded, matchers-count > limit ({count} > {most})"
         )));
     }
+    if let Some(least) = limits.iter().map(|limits| limits.minimum_labels_number).max()
+        && count < least
+    {
+        let present: Vec<&str> = selector.iter().map(|matcher| matcher.name.as_str()).collect();
+        return Err(ApiError::bad(format!(
+            "stream selector has less label matchers than required: (present: [{}], number_present: {count}, \
+             required_number_label_matchers: {least})",
+            present.join(", ")
+        )));
+    }
     let named = |name: &str| selector.iter().any(|matcher| matcher.name == name);
     for limits in limits {
         let missing: Vec<&str> =
@@ -102,6 +113,29 @@ pub fn check_matchers(limits: &[Arc<Limits>], selector: &[Matcher]) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Refuses a query that is blocked, whatever it asks.
+pub fn check_blocked(limits: &[Arc<Limits>], text: &str, expr: &Expr) -> Result<()> {
+    let kind = match expr {
+        Expr::Sample(_) => QueryKind::Metric,
+        Expr::Log(log) if log.stages.is_empty() => QueryKind::Limited,
+        Expr::Log(_) => QueryKind::Filter,
+    };
+    let fits = |blocked: &BlockedQuery| {
+        let BlockedQuery { pattern, regex, types } = blocked;
+        let has_text = match regex {
+            _ if pattern.is_empty() => true,
+            // It could be compiled when the limits were read.
+            true => Regex::new(pattern).is_ok_and(|regex| regex.is_match(text)),
+            false => pattern.trim() == text.trim(),
+        };
+        has_text && (types.is_empty() || types.contains(&kind))
+    };
+    match limits.iter().any(|limits| limits.blocked_queries.iter().any(fits)) {
+        true => Err(ApiError::bad("query blocked by policy")),
+        false => Ok(()),
+    }
 }
 
 /// Refuses a query for what its selectors, its ranges or its functions are.
@@ -159,7 +193,7 @@ mod tests {
 
     use grapevine_logql::parse::parse;
 
-    use super::{check_entries, check_query, check_time, look_back};
+    use super::{check_blocked, check_entries, check_query, check_time, look_back};
     use crate::api::params::Bounds;
     use crate::limits::{Limits, LimitsWritten};
 
@@ -219,6 +253,36 @@ mod tests {
             refusal("max_streams_matchers_per_query = 1", r#"{a="b", c="d"}"#),
             "max streams matchers per query exceeded, matchers-count > limit (2 > 1)"
         );
+    }
+
+    #[test]
+    fn selectors_have_as_many_matchers_as_they_must() {
+        let limits = limits(&["minimum_labels_number = 2", ""]);
+        assert_eq!(check_query(&limits, &parse(r#"{a="b", c="d"}"#).unwrap()), Ok(()));
+        assert_eq!(
+            check_query(&limits, &parse(r#"{a="b"}"#).unwrap()).unwrap_err().message,
+            "stream selector has less label matchers than required: (present: [a], number_present: 1, \
+             required_number_label_matchers: 2)"
+        );
+    }
+
+    #[test]
+    fn blocked_queries_are_known_by_their_text_and_kind() {
+        let is_blocked = |blocked: &str, query: &str| {
+            let limits = limits(&["", &format!("blocked_queries = [{blocked}]")]);
+            check_blocked(&limits, query, &parse(query).unwrap()).is_err()
+        };
+        let (lines, some, rate) = (r#"{a="b"}"#, r#"{a="b"} |= "x""#, r#"rate({a="b"}[1m])"#);
+        for (blocked, expected) in [
+            (r#"{pattern = ' {a="b"}'}"#, [true, false, false]),
+            ("{pattern = '=.b', regex = true}", [true, true, true]),
+            ("{pattern = '^rate', regex = true}", [false, false, true]),
+            ("{types = ['filter', 'limited']}", [true, true, false]),
+            ("{pattern = '=.b', regex = true, types = ['filter']}", [false, true, false]),
+            ("{pattern = 'other'}, {types = ['metric']}", [false, false, true]),
+        ] {
+            assert_eq!([lines, some, rate].map(|query| is_blocked(blocked, query)), expected, "{blocked}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod partial;
 pub mod patterns;
 pub mod published;
 pub mod query;
+pub mod reach;
 pub mod respond;
 pub mod ring;
 pub mod rules;

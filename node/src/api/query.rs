@@ -19,7 +19,7 @@ use super::guard::{self, strictest};
 use super::params::{Bounds, Direction, Params, RangeParams};
 use super::respond::{json as respond, json_bytes, query_body};
 use super::server::{Tenants, text};
-use super::{cursor, partial, strict};
+use super::{cursor, partial, reach, strict};
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::querier::answer::Answer;
@@ -95,9 +95,11 @@ pub async fn range(
 pub async fn answer_range(node: &Node, tenants: &Tenants, mut params: RangeParams) -> Result<Answer> {
     let expr = Querier::parse(&params.query)?;
     let limits = strictest(node, tenants);
+    guard::check_blocked(&limits, &params.query, &expr)?;
     guard::check_query(&limits, &expr)?;
     params.bounds = guard::look_back(&limits, params.bounds, node.env.clock.now());
     guard::check_length(&limits, params.bounds)?;
+    reach::check(node, tenants, &expr, params.bounds).await?;
     let mut asker = Asker { explain: params.explain, ..asker(node, tenants) };
     if params.in_part {
         asker.limits.answer_series_max = usize::MAX;
@@ -150,7 +152,11 @@ pub async fn instant(
                     please change your query to a range query type";
         return Err(ApiError::bad(text));
     }
-    guard::check_query(&strictest(&node, &tenants), &expr)?;
+    let limits = strictest(&node, &tenants);
+    guard::check_blocked(&limits, &params.query, &expr)?;
+    guard::check_query(&limits, &expr)?;
+    let at = Bounds { start: params.time, end: params.time };
+    reach::check(&node, &tenants, &expr, at).await?;
     let asker = Asker { explain: params.explain, ..asker(&node, &tenants) };
     let answer = node.querier.numbers(&asker, &expr, &Steps::instant(params.time)).await?;
     strict::check_answer(&node, &answer)?;
