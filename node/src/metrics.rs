@@ -184,6 +184,10 @@ metrics! {
     housekeeping_rounds: Family<HousekeepingLabel, Counter> = Family::default(), "grapevine_housekeeping_rounds";
     /// Rounds of background workers that failed.
     housekeeping_errors: Family<HousekeepingLabel, Counter> = Family::default(), "grapevine_housekeeping_errors";
+    /// Steps of the present round of background workers that are left, as far as they are known.
+    worker_steps_left: Family<HousekeepingLabel, Gauge> = Family::default(), "grapevine_worker_steps_left";
+    /// Bytes moved by background workers that can be held to a rate.
+    worker_bytes: Family<HousekeepingLabel, Counter> = Family::default(), "grapevine_worker_bytes";
     /// Days given up because they were past retention or the disk was full.
     days_dropped: Counter = Counter::default(), "grapevine_days_dropped";
     /// Packs that took part in a merge or a rewrite.
@@ -194,6 +198,8 @@ metrics! {
     deletes_processed: Counter = Counter::default(), "loki_compactor_delete_requests_processed";
     /// Objects in the chunk store that no index knows and that cannot be read as packs.
     orphans: Gauge = Gauge::default(), "grapevine_chunk_store_orphans";
+    /// Packs that the index knows and that are gone from the chunk store, as of the last time it was looked through.
+    missing_packs: Gauge = Gauge::default(), "grapevine_chunk_store_missing_packs";
     /// The ring that the node sees: always 1, under the ring's digest, which is equal on nodes that agree.
     ring: Family<RingLabel, Gauge> = Family::default(), "grapevine_ring_hash";
     /// Members of the cluster.

@@ -34,6 +34,7 @@ use crate::replication::announce::Pending;
 use crate::replication::custody::OwnersCustody;
 use crate::replication::duty::OwnersDuty;
 use crate::replication::fresh::Fresh;
+use crate::replication::staff::Staff;
 use crate::replication::{self, Placements, Replication};
 use crate::rules::Rules;
 use crate::workers::Workers;
@@ -137,6 +138,7 @@ impl Node {
                 deletes: deletes.clone(),
                 rules: rules.clone(),
                 metrics: metrics.clone(),
+                staff: Staff::among(&workers, config.cluster.transfer_rate_max.0),
             };
             Replication::open(parts, placements, announcing.clone())
         });

@@ -12,7 +12,7 @@ use super::params::Params;
 use super::respond;
 use super::server::text;
 use crate::cluster::report::{MemberReport, Report};
-use crate::cluster::status::statuses;
+use crate::cluster::status::{Transfer, statuses};
 use crate::node::Node;
 
 /// What a node that stands alone says.
@@ -74,8 +74,8 @@ fn page(report: &Report) -> String {
     }
     page.push_str(
         "<div class=\"scroll\"><table><thead><tr><th>Member<th>State<th>Zone<th class=\"n\">Weight<th>Owns\
-         <th class=\"n\">First for<th class=\"n\">In memory<th class=\"n\">Packs<th class=\"n\">Disk<th>Address\
-         <th>Build</tr></thead><tbody>",
+         <th class=\"n\">First for<th class=\"n\">In memory<th class=\"n\">Packs<th class=\"n\">Disk<th>Moving\
+         <th>Address<th>Build</tr></thead><tbody>",
     );
     report.members.iter().for_each(|member| row(&mut page, member));
     page.push_str("</tbody></table></div></body></html>\n");
@@ -87,6 +87,7 @@ fn row(page: &mut String, member: &MemberReport) {
         true => escaped(&member.state),
         false => format!("<span class=\"bad\">{}, not heard of</span>", escaped(&member.state)),
     };
+    let transfer = member.load.as_ref().map(|load| moving(&load.transfer)).unwrap_or_default();
     let [memory, packs, disk] = match (&member.load, &member.error) {
         (Some(load), _) => [
             format!("{} in {} streams", size(load.head_bytes), load.head_streams),
@@ -106,7 +107,7 @@ fn row(page: &mut String, member: &MemberReport) {
         "<tr><td><code>{name}</code><td>{state}<td>{zone}<td class=\"n\">{weight}<td><span class=\"bar\"><i \
          style=\"width:{owned:.0}%\"></i></span> {owned:.1}&nbsp;% <span class=\"soft\">fair {fair:.1}</span>\
          <td class=\"n\">{primary:.1}&nbsp;%<td class=\"n\">{memory}<td class=\"n\">{packs}<td class=\"n\">{disk}\
-         <td><code>{address}</code><td>{build}</tr>",
+         <td>{transfer}<td><code>{address}</code><td>{build}</tr>",
         name = escaped(&member.name),
         weight = member.weight,
         owned = 100.0 * member.owned,
@@ -115,6 +116,18 @@ fn row(page: &mut String, member: &MemberReport) {
         address = escaped(&member.address),
         build = escaped(&member.build),
     );
+}
+
+/// What changes hands at a member; empty if nothing does.
+pub(crate) fn moving(transfer: &Transfer) -> String {
+    let Transfer { learnt, to_learn, lacking, bytes } = transfer;
+    let left = to_learn.saturating_sub(*learnt);
+    match (transfer.is_done(), lacking) {
+        (true, _) => String::new(),
+        (false, 0) => format!("{left} days to learn, {} moved", size(*bytes)),
+        (false, _) if left == 0 => format!("{lacking} pushes to send, {} moved", size(*bytes)),
+        (false, _) => format!("{left} days to learn, {lacking} pushes to send, {} moved", size(*bytes)),
+    }
 }
 
 /// A number of bytes with three digits at most.

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::ClientArgs;
 use super::client::Client;
 use super::exit::Exit;
-use crate::api::ring::size;
+use crate::api::ring::{moving, size};
 use crate::cluster::report::{MemberReport, Report};
 
 /// Arguments of `grapevine ring`.
@@ -47,12 +47,12 @@ pub async fn run(args: RingArgs) -> Result<Exit> {
     Ok(if agreed { Exit::Done } else { Exit::Incomplete })
 }
 
-const HEADINGS: [&str; 9] =
-    ["NAME", "STATE", "ZONE", "WEIGHT", "OWNS", "FIRST", "MEMORY", "PACKS", "ADDRESS"];
+const HEADINGS: [&str; 10] =
+    ["NAME", "STATE", "ZONE", "WEIGHT", "OWNS", "FIRST", "MEMORY", "PACKS", "MOVING", "ADDRESS"];
 
 /// The members as a table, and who disagrees below it.
 fn table(report: &Report) -> String {
-    let rows: Vec<[String; 9]> =
+    let rows: Vec<[String; HEADINGS.len()]> =
         std::iter::once(HEADINGS.map(str::to_owned)).chain(report.members.iter().map(row)).collect();
     let widths: Vec<usize> = (0..HEADINGS.len())
         .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
@@ -73,7 +73,7 @@ fn table(report: &Report) -> String {
     text
 }
 
-fn row(member: &MemberReport) -> [String; 9] {
+fn row(member: &MemberReport) -> [String; HEADINGS.len()] {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let load = member.load.as_ref();
     [
@@ -85,6 +85,7 @@ fn row(member: &MemberReport) -> [String; 9] {
         format!("{:.1}%", 100.0 * member.primary),
         or_dash(&load.map(|load| size(load.head_bytes)).unwrap_or_default()),
         or_dash(&load.map(|load| format!("{} in {}", size(load.pack_bytes), load.packs)).unwrap_or_default()),
+        or_dash(&load.map(|load| moving(&load.transfer)).unwrap_or_default()),
         member.address.clone(),
     ]
 }
@@ -93,7 +94,7 @@ fn row(member: &MemberReport) -> [String; 9] {
 mod tests {
     use super::table;
     use crate::cluster::report::{Disagreement, MemberReport, Report};
-    use crate::cluster::status::Load;
+    use crate::cluster::status::{Load, Transfer};
 
     #[test]
     fn members_stand_in_columns_and_who_disagrees_below() {
@@ -113,7 +114,8 @@ mod tests {
             load,
             error: None,
         };
-        let load = Load { head_bytes: 5 << 20, packs: 2, pack_bytes: 3 << 30, ..Load::default() };
+        let transfer = Transfer { learnt: 3, to_learn: 7, lacking: 0, bytes: 2 << 20 };
+        let load = Load { head_bytes: 5 << 20, packs: 2, pack_bytes: 3 << 30, transfer, ..Load::default() };
         let report = Report {
             cluster: "c".into(),
             node: "a".into(),
@@ -124,9 +126,9 @@ mod tests {
             disagreements: vec![Disagreement { name: "longer".into(), ring_hash: "34".into() }],
         };
         let expected = "\
-NAME    STATE                  ZONE  WEIGHT  OWNS    FIRST  MEMORY  PACKS        ADDRESS
-a       active                 -     100     100.0%  33.3%  5.0 MB  3.0 GB in 2  10.0.0.1:3101
-longer  active (not heard of)  -     100     100.0%  33.3%  -       -            10.0.0.1:3101
+NAME    STATE                  ZONE  WEIGHT  OWNS    FIRST  MEMORY  PACKS        MOVING                         ADDRESS
+a       active                 -     100     100.0%  33.3%  5.0 MB  3.0 GB in 2  4 days to learn, 2.0 MB moved  10.0.0.1:3101
+longer  active (not heard of)  -     100     100.0%  33.3%  -       -            -                              10.0.0.1:3101
 ring 12 of cluster c, as a sees it
 longer sees another ring: 34
 ";

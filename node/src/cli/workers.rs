@@ -60,6 +60,8 @@ struct Row {
     rounds: u64,
     errors: u64,
     last_error: Option<String>,
+    #[serde(default)]
+    bytes: u64,
     bytes_per_s: Option<u64>,
 }
 
@@ -89,6 +91,9 @@ fn show(row: &Row) -> String {
     if row.errors > 0 {
         line += &format!(", {} failed", row.errors);
     }
+    if row.bytes > 0 {
+        line += &format!(", {} moved", crate::api::ring::size(row.bytes));
+    }
     if let Some(rate) = row.bytes_per_s {
         line += &format!(", at most {} a second", crate::config::units::ByteSize(rate));
     }
@@ -106,9 +111,9 @@ mod tests {
     #[test]
     fn a_row_says_how_far_it_is_and_what_went_wrong() {
         let json = r#"{"name":"merge","about":"merges","state":"working","paused":true,"done":1,"total":3,
-            "rounds":7,"errors":2,"last_error":"no room","bytes_per_s":1048576}"#;
+            "rounds":7,"errors":2,"last_error":"no room","bytes":2097152,"bytes_per_s":1048576}"#;
         let row: Row = serde_json::from_str(json).unwrap();
-        let text = "merge      working       7 rounds, 1 of 3 steps, 2 failed, at most 1MB a second  merges\n           \
+        let text = "merge      working       7 rounds, 1 of 3 steps, 2 failed, 2.0 MB moved, at most 1MB a second  merges\n           \
                     last failure: no room\n";
         assert_eq!(show(&row), text);
         assert!(show(&Row { state: "waiting".into(), ..row }).contains("paused"));

@@ -42,6 +42,39 @@ pub struct Load {
     pub disk_used: u64,
     /// Bytes of that file system.
     pub disk_total: u64,
+    /// What it has still to take over and to hand on.
+    pub transfer: Transfer,
+}
+
+/// How far a member is in moving what changed hands: because somebody joined, left, was lost or was away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Days of other members that it has learnt in this round, or in the last one.
+    pub learnt: u64,
+    /// Days that it learns of in it, as far as they are known.
+    pub to_learn: u64,
+    /// Parts of pushes that others lack of what it holds.
+    pub lacking: u64,
+    /// Bytes of packs read or fetched, and of pushes sent, since it started.
+    pub bytes: u64,
+}
+
+impl Transfer {
+    fn of(node: &Node) -> Self {
+        let [learn, repair] = ["learn", "repair"]
+            .map(|name| node.workers.get(name).map(|worker| worker.report()).unwrap_or_default());
+        Transfer {
+            learnt: learn.done,
+            to_learn: learn.total,
+            lacking: u64::try_from(node.metrics.replica_deficit.get()).unwrap_or_default(),
+            bytes: learn.bytes + repair.bytes,
+        }
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_done(&self) -> bool {
+        self.learnt >= self.to_learn && self.lacking == 0
+    }
 }
 
 /// How a member is.
@@ -86,6 +119,7 @@ async fn measure(node: &Node, cluster: &Cluster) -> anyhow::Result<Status> {
         anyhow::Ok(Load { disk_used: usage.used, disk_total: usage.total, ..load })
     });
     let mut load = kept.await?;
+    load.transfer = Transfer::of(node);
     for (_, head) in node.ingester.heads().all() {
         let size = head.size();
         load.head_streams += 1;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 use super::keys::table;
 use super::server::Secret;
-use super::units::Period;
+use super::units::{ByteSize, Period};
 
 table! {
     /// The cluster. A node belongs to one if it has a join token, or a key from `grapevine cluster init` in its data
@@ -43,6 +43,10 @@ table! {
         /// How long a node that is not heard of stays a member. Longer leaves a machine more time to restart
         /// before others take over what it owns; shorter restores the number of replicas sooner.
         forget_after: Period = Period::seconds(15 * 60),
+        /// Bytes that this node may send in a second to owners that lack pushes, and as many that it may read or fetch of
+        /// packs which became its own because somebody joined, left or was lost; 0 is no bound. Less leaves more of the
+        /// network to pushes and queries; until all is moved, fewer nodes than `replication_factor` hold some lines.
+        transfer_rate_max: ByteSize = ByteSize::mib(64),
         /// What SIGTERM means: `stay`, for a node that will be back, or `leave`, to hand over and be a member no
         /// more, as `grapevine leave` does.
         on_stop: OnStop = OnStop::Stay,

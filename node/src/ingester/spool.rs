@@ -121,6 +121,12 @@ impl Spool {
         self.dir.join(format!("{number}.{TEMPORARY}"))
     }
 
+    /// A name for a pack that comes in from another node piece by piece; the next start removes what there is of it.
+    pub fn incoming(&self, object_key: &str) -> PathBuf {
+        let name = object_key.rsplit('/').next().unwrap_or(object_key);
+        self.dir.join(format!("{name}.{TEMPORARY}"))
+    }
+
     /// Settles the chunks of each stream and writes them as one durable pack. `streams` ascend by id.
     ///
     /// # Errors

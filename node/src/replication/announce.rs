@@ -17,7 +17,7 @@ use grapevine_storage::atom::{NotASet, PushSet};
 use grapevine_storage::index::{Cover, Day, IndexError, NewPack, PackId, PackState, Snapshot};
 use grapevine_storage::stream::StreamId;
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use super::message::Announce;
 use super::placement::Placement;
@@ -28,6 +28,7 @@ use crate::exec::Lane;
 use crate::housekeeping::rebuild::{PackName, Tails};
 use crate::ingester::heads::HeadKey;
 use crate::ingester::records::marks;
+use crate::workers::worker::Rhythm;
 
 /// How long a pack may wait for the chunk store before the other owners are told to fetch it from here.
 const UNSHIPPED_MAX: Duration = Duration::from_secs(20);
@@ -125,17 +126,25 @@ impl Pending {
 impl Replication {
     /// Announces packs as they get ready.
     pub(super) async fn announce_all(&self) {
-        let mut again = interval(AGAIN);
-        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = again.tick() => {}
-                () = self.announcing.wake.notified() => {}
+        let worker = &self.parts.staff.announce;
+        let wake = async {
+            loop {
+                self.announcing.wake.notified().await;
+                worker.wake();
             }
-            for (pack, heard) in self.announcing.due(Instant::now()) {
-                self.announce(pack, heard).await;
-            }
+        };
+        tokio::join!(wake, worker.keep(Rhythm::every(AGAIN), || self.announce_due()));
+    }
+
+    async fn announce_due(&self) -> Result<()> {
+        let due = self.announcing.due(Instant::now());
+        let total = due.len() as u64;
+        for (done, (pack, heard)) in (0..).zip(due) {
+            self.parts.staff.announce.progress(done, total);
+            self.announce(pack, heard).await;
         }
+        self.parts.staff.announce.progress(total, total);
+        Ok(())
     }
 
     async fn announce(&self, (day, pack): (Day, PackId), heard: BTreeSet<NodeId>) {

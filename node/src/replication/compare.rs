@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyhow::Context;
 use bytes::Bytes;
 use grapevine_gossip::membership::Peer;
 use grapevine_gossip::ring::{NodeId, RingHash};
@@ -32,6 +33,7 @@ use crate::ingester::heads::HeadKey;
 use crate::ingester::log::Kept;
 use crate::ingester::records::marks;
 use crate::push::stream_cache::StreamCache;
+use crate::workers::worker::Rhythm;
 
 /// How often others are told which pushes members hold.
 const NEWS: Duration = Duration::from_millis(200);
@@ -48,6 +50,9 @@ const REPAIR_BYTES_MAX: usize = 64 << 20;
 
 /// An atom that a member may lack.
 type Atom = (PushId, HeadKey);
+
+/// What was in doubt a round ago, by member. Only that is asked for: news of the rest is on its way.
+type InDoubt = BTreeMap<NodeId, BTreeSet<PushId>>;
 
 /// What a round found for one member.
 #[derive(Debug, Default)]
@@ -104,29 +109,33 @@ impl Replication {
 
     /// Compares with every member, round by round.
     pub(super) async fn compare_all(self: &Arc<Self>) {
-        let mut rounds = interval(ROUND);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Only what was in doubt a round ago is asked for: news of the rest is on its way.
-        let mut before: BTreeMap<NodeId, BTreeSet<PushId>> = BTreeMap::new();
-        loop {
-            rounds.tick().await;
-            let placement = self.placement();
-            let mut doubts = self.doubts(&placement).await;
-            let now: BTreeMap<NodeId, BTreeSet<PushId>> =
-                doubts.iter().map(|(member, doubts)| (member.clone(), doubts.pushes().collect())).collect();
-            for (member, doubts) in &mut doubts {
-                doubts.keep(before.get(member).unwrap_or(&BTreeSet::new()));
-            }
-            before = now;
-            let deficit: usize = doubts.values().map(|doubts| doubts.atoms.len()).sum();
-            self.parts.metrics.replica_deficit.set(deficit as i64);
-            for peer in placement.live_peers() {
-                if let Some(doubts) = doubts.remove(&peer.id) {
-                    self.settle(placement.ring().hash(), peer, doubts).await;
-                }
-            }
-            self.let_go_of_strangers(&placement).await;
+        let before = Mutex::default();
+        self.parts.staff.repair.keep(Rhythm::every(ROUND), || self.compare_once(&before)).await;
+    }
+
+    async fn compare_once(self: &Arc<Self>, before: &Mutex<InDoubt>) -> anyhow::Result<()> {
+        let placement = self.placement();
+        let mut doubts = self.doubts(&placement).await;
+        let now: InDoubt =
+            doubts.iter().map(|(member, doubts)| (member.clone(), doubts.pushes().collect())).collect();
+        let before = std::mem::replace(&mut *lock(before), now);
+        for (member, doubts) in &mut doubts {
+            doubts.keep(before.get(member).unwrap_or(&BTreeSet::new()));
         }
+        let deficit: usize = doubts.values().map(|doubts| doubts.atoms.len()).sum();
+        self.parts.metrics.replica_deficit.set(deficit as i64);
+        let (mut outcome, mut done) = (Ok(()), 0);
+        for peer in placement.live_peers() {
+            if let Some(doubts) = doubts.remove(&peer.id) {
+                self.parts.staff.repair.progress(done as u64, deficit as u64);
+                done += doubts.atoms.len();
+                let settled = self.settle(placement.ring().hash(), peer, doubts).await;
+                outcome = outcome.and(settled.with_context(|| format!("compare with `{}`", peer.id)));
+            }
+        }
+        self.parts.staff.repair.progress(done as u64, deficit as u64);
+        self.let_go_of_strangers(&placement).await;
+        outcome
     }
 
     /// What each owner may lack of what this node holds.
@@ -153,7 +162,7 @@ impl Replication {
     }
 
     /// Asks a member what it lacks of these, and sends it that.
-    pub(super) async fn settle(&self, ring: RingHash, peer: &Peer, doubts: Doubts) {
+    async fn settle(&self, ring: RingHash, peer: &Peer, doubts: Doubts) -> anyhow::Result<()> {
         let atoms: Vec<Atom> = doubts
             .atoms
             .into_iter()
@@ -162,13 +171,7 @@ impl Replication {
         let mut missing: BTreeMap<PushId, BTreeSet<HeadKey>> = BTreeMap::new();
         let mut packed: BTreeMap<HeadKey, PushSet> = BTreeMap::new();
         for page in atoms.chunks(PLACES_MAX) {
-            let fates = match self.ask(peer, page).await {
-                Ok(fates) => fates,
-                Err(reason) => {
-                    tracing::debug!(peer = %peer.id, reason, "owners could not compare what they hold");
-                    return;
-                }
-            };
+            let fates = self.ask(peer, page).await.map_err(anyhow::Error::msg)?;
             for ((push, key), fate) in page.iter().zip(fates) {
                 match fate {
                     Fate::Held => {}
@@ -180,8 +183,9 @@ impl Replication {
         let settled = atoms.iter().map(|(push, _)| *push).filter(|push| !missing.contains_key(push));
         lock(&self.confirmed).add(ring, &peer.id, settled.map(run_of));
         self.on_packed_elsewhere(peer, packed).await;
-        if !missing.is_empty() {
-            self.send_missing(ring, peer, missing).await;
+        match missing.is_empty() {
+            true => Ok(()),
+            false => self.send_missing(ring, peer, missing).await,
         }
     }
 
@@ -227,17 +231,19 @@ impl Replication {
     }
 
     /// Sends a member what it lacks, as this node's log has it.
-    async fn send_missing(&self, ring: RingHash, peer: &Peer, missing: BTreeMap<PushId, BTreeSet<HeadKey>>) {
+    async fn send_missing(
+        &self,
+        ring: RingHash,
+        peer: &Peer,
+        missing: BTreeMap<PushId, BTreeSet<HeadKey>>,
+    ) -> anyhow::Result<()> {
         let (dir, cache) = (self.parts.ingester.wal_dir(), self.cache.clone());
         let count = missing.len();
         let found = self.parts.env.exec.run(Lane::Disk, move || of_log(&dir, &missing, &cache)).await;
-        let messages = match found {
-            Ok(messages) => messages,
-            Err(error) => {
-                return tracing::warn!(%error, "the log cannot be read to bring other owners what they lack");
-            }
-        };
-        let (mut sent, mut bytes) = (0, 0);
+        let messages = found.inspect_err(|error| {
+            tracing::warn!(%error, "the log cannot be read to bring other owners what they lack");
+        })?;
+        let (mut sent, mut bytes, mut outcome) = (0, 0, Ok(()));
         for (push, body) in messages {
             let size = body.len() as u64;
             let deadline = Instant::now() + CALL_MAX;
@@ -246,15 +252,17 @@ impl Replication {
                     lock(&self.confirmed).add(ring, &peer.id, [run_of(push)]);
                     self.parts.metrics.repaired_bytes.inc_by(size);
                     (sent, bytes) = (sent + 1, bytes + size);
+                    self.parts.staff.repair.spend(size).await;
                 }
                 Err(error) => {
-                    tracing::debug!(peer = %peer.id, %error, "an owner could not be brought what it lacks");
+                    outcome = Err(error).context("bring it what it lacks");
                     break;
                 }
             }
         }
         self.parts.metrics.repaired_pushes.inc_by(sent);
         tracing::info!(peer = %peer.id, pushes = count, sent, bytes, "an owner lacked pushes, and was sent them");
+        outcome
     }
 
     /// Lets go of what this node holds of streams that are others', once all their owners hold it.

@@ -1,13 +1,14 @@
-//! Packs that are in no store that both nodes can reach go from one to the other.
+//! Packs that are in no store that both nodes can reach go from one to the other: piece by piece, at the rate that the
+//! worker `learn` is held to, and on from where it ended when a line breaks.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use tokio::time::Instant;
@@ -22,41 +23,71 @@ use crate::housekeeping::rebuild::PackName;
 
 /// Bytes sent at a time.
 const ITEM_BYTES: usize = 1 << 20;
-/// How long a pack may be on its way.
+/// How long one request for a pack may take; what came until then is kept, and the rest asked for anew.
 const FETCH_MAX: Duration = Duration::from_secs(100);
 
-/// A pack that is being received: bytes, and what they hash to so far.
+/// A pack that is being received: bytes, how many, and what they hash to so far.
 struct Incoming {
     file: File,
+    bytes: u64,
     hash: Box<Xxh3>,
+}
+
+impl Incoming {
+    /// Takes up what came of it before.
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        let (mut bytes, mut hash, mut item) = (0, Box::<Xxh3>::default(), vec![0; ITEM_BYTES]);
+        loop {
+            match file.read(&mut item)? {
+                0 => return Ok(Incoming { file, bytes, hash }),
+                length => {
+                    hash.update(&item[..length]);
+                    bytes += length as u64;
+                }
+            }
+        }
+    }
+
+    fn write(mut self, item: &[u8]) -> io::Result<Self> {
+        self.file.write_all(item)?;
+        self.hash.update(item);
+        self.bytes += item.len() as u64;
+        Ok(self)
+    }
 }
 
 impl Replication {
     /// Brings a pack from another node into the spool, whole and durable.
     ///
     /// # Errors
-    /// The other does not have it, its bytes do not hash to its name, or the disk refuses.
+    /// The other does not have it, its bytes do not hash to its name, or the disk refuses. What came of it is taken up the
+    /// next time.
     pub(super) async fn fetch_pack(&self, object_key: &str, from: SocketAddr) -> Result<()> {
         let name = PackName::parse(object_key).context("it does not bear the name of a pack")?;
-        let (path, exec) = (self.parts.spool.temporary(), &self.parts.env.exec);
-        let body = encode(&PackOf { object_key: object_key.to_owned() })?;
+        // One at a time: two that want the same pack must not both write it, and the rate is for all.
+        let _turn = self.fetching.lock().await;
+        let (path, exec) = (self.parts.spool.incoming(object_key), &self.parts.env.exec);
+        let spooled = self.parts.spool.path(object_key);
+        let resumed = path.clone();
+        let open = move || if spooled.is_file() { Ok(None) } else { Incoming::open(&resumed).map(Some) };
+        let Some(mut incoming) = exec.run(Lane::Disk, open).await? else { return Ok(()) };
+        let body = encode(&PackOf { object_key: object_key.to_owned(), from: incoming.bytes })?;
         let mut items =
             self.parts.cluster.peers().stream(from, PACK, body, Instant::now() + FETCH_MAX).await?;
-        let temporary = path.clone();
-        let file = exec.run(Lane::Disk, move || File::create(temporary)).await?;
-        let mut incoming = Incoming { file, hash: Box::default() };
         while let Some(item) = items.next().await? {
-            self.parts.metrics.fetched_bytes.inc_by(item.len() as u64);
-            let write = move || {
-                incoming.hash.update(&item);
-                incoming.file.write_all(&item).map(|()| incoming)
-            };
-            incoming = exec.run(Lane::Disk, write).await?;
+            let length = item.len() as u64;
+            self.parts.metrics.fetched_bytes.inc_by(length);
+            incoming = exec.run(Lane::Disk, move || incoming.write(&item)).await?;
+            self.parts.staff.learn.spend(length).await;
         }
         let (spool, key) = (self.parts.spool.clone(), object_key.to_owned());
         let expected = name.content_hash;
         let keep = move || {
-            ensure!(incoming.hash.digest128() == expected, "its bytes do not hash to its name");
+            if incoming.hash.digest128() != expected {
+                std::fs::remove_file(&path)?;
+                bail!("its bytes do not hash to its name");
+            }
             incoming.file.sync_all()?;
             Ok(spool.adopt(&path, &key)?)
         };
@@ -75,7 +106,7 @@ pub(super) struct Gives(pub(super) Arc<Replication>);
 impl Handler for Gives {
     fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
         Box::pin(async move {
-            let PackOf { object_key } = decode(&request.body)?;
+            let PackOf { object_key, from } = decode(&request.body)?;
             // Only what bears the name of a pack: nothing else of the disk is anybody's business.
             if PackName::parse(&object_key).is_none() || object_key.contains("..") {
                 return Err(Refusal::new(RefusalCode::Invalid, format!("`{object_key}` is no pack")));
@@ -89,16 +120,16 @@ impl Handler for Gives {
                     format!("`{object_key}` is not on this node's disk"),
                 ));
             };
-            let mut at = 0;
+            let mut at = from;
             loop {
                 let read = move || {
                     let mut item = vec![0; ITEM_BYTES];
                     file.seek(SeekFrom::Start(at))?;
                     let length = file.read(&mut item)?;
                     item.truncate(length);
-                    Ok::<_, std::io::Error>((file, item))
+                    Ok::<_, io::Error>((file, item))
                 };
-                let failed = |error: std::io::Error| Refusal::new(RefusalCode::Failed, error.to_string());
+                let failed = |error: io::Error| Refusal::new(RefusalCode::Failed, error.to_string());
                 let item;
                 (file, item) = exec.run(Lane::Disk, read).await.map_err(failed)?;
                 if item.is_empty() {

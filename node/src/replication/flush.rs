@@ -73,7 +73,9 @@ impl Replication {
             }
             for peer in placement.live_peers() {
                 if let Some(doubts) = doubts.remove(&peer.id) {
-                    self.settle(placement.ring().hash(), peer, doubts).await;
+                    if let Err(error) = self.settle(placement.ring().hash(), peer, doubts).await {
+                        tracing::debug!(peer = %peer.id, %error, "an owner could not be brought what it lacks");
+                    }
                 }
             }
             sleep(AGAIN).await;

@@ -40,6 +40,11 @@ pub struct Remainder {
 }
 
 impl Remainder {
+    /// How many things are left.
+    fn steps(&self) -> u64 {
+        (self.atoms + self.packs + self.behind.len()) as u64
+    }
+
     /// Whether nothing is left.
     pub fn is_nothing(&self) -> bool {
         *self == Remainder::default()
@@ -73,7 +78,12 @@ impl Replication {
     /// # Errors
     /// Nobody is there to take over, or it takes longer than `most`; the node is then still a member, and its log keeps
     /// everything.
-    pub async fn hand_over(&self, most: Duration, mut told: impl FnMut(&str)) -> Result<()> {
+    pub async fn hand_over(&self, most: Duration, told: impl FnMut(&str)) -> Result<()> {
+        let worker = &self.parts.staff.leave;
+        worker.round(self.hand_over_all(most, told)).await.map_err(anyhow::Error::msg)
+    }
+
+    async fn hand_over_all(&self, most: Duration, mut told: impl FnMut(&str)) -> Result<()> {
         let is_active = |peer: &Peer| peer.profile.state == State::Active;
         if !self.placement().live_peers().any(is_active) {
             bail!("no other active member is there to take over");
@@ -87,9 +97,12 @@ impl Replication {
         let give_up = Instant::now() + most;
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut most_left = 0;
         loop {
             looks.tick().await;
             let left = self.remainder().await;
+            most_left = left.steps().max(most_left);
+            self.parts.staff.leave.progress(most_left - left.steps(), most_left);
             if left.is_nothing() {
                 break;
             }

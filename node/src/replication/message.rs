@@ -105,6 +105,8 @@ pub struct Tell<T> {
 pub struct PackOf {
     /// Its key in the chunk store.
     pub object_key: String,
+    /// The first byte that is wanted.
+    pub from: u64,
 }
 
 /// Asks which pushes with lines of some tenants and times the receiver holds that readers may lack.

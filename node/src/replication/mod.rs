@@ -32,6 +32,7 @@ pub mod message;
 pub mod placement;
 pub mod quorum;
 mod rules;
+pub mod staff;
 mod widen;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ use self::common::Collects;
 use self::confirmed::{Confirmed, run_of};
 use self::learn::Learnt;
 use self::placement::Placement;
+use self::staff::Staff;
 use crate::cluster::Cluster;
 use crate::cluster::methods::{
     ANNOUNCE, CATCH_UP, COMPARE, DELETES, FLUSH, LEARNT, PACK, PACK_SETS, REPLICATE, RULES, SETTLE,
@@ -95,6 +97,8 @@ pub struct Parts {
     pub rules: Arc<Rules>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who works in the background.
+    pub staff: Staff,
 }
 
 /// This node's part in holding what the cluster holds.
@@ -119,6 +123,8 @@ pub struct Replication {
     learnt: Mutex<Learnt>,
     /// Held by who learns from members that came back.
     learning: tokio::sync::Mutex<()>,
+    /// Held by who fetches a pack.
+    fetching: tokio::sync::Mutex<()>,
     leave_asked: Notify,
 }
 
@@ -190,6 +196,7 @@ impl Replication {
             announcing,
             learnt: Mutex::default(),
             learning: tokio::sync::Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
             leave_asked: Notify::new(),
         });
         let methods = replication.parts.cluster.methods();

@@ -29,8 +29,20 @@ impl Workers {
     /// # Panics
     /// If there is one of that name.
     pub fn add(&self, name: &'static str, about: &'static str) -> Arc<Worker> {
-        assert!(self.get(name).is_none(), "two workers are named {name}");
-        let worker = Arc::new(Worker::new(name, about, self.metrics.clone()));
+        self.added(Worker::new((name, about), false, self.metrics.clone()))
+    }
+
+    /// Adds one that works with other nodes, whose failures are a matter of course.
+    ///
+    /// # Panics
+    /// If there is one of that name.
+    pub fn add_forgiving(&self, name: &'static str, about: &'static str) -> Arc<Worker> {
+        self.added(Worker::new((name, about), true, self.metrics.clone()))
+    }
+
+    fn added(&self, worker: Worker) -> Arc<Worker> {
+        assert!(self.get(worker.name).is_none(), "two workers are named {}", worker.name);
+        let worker = Arc::new(worker);
         self.lock().push(worker.clone());
         worker
     }

@@ -60,6 +60,8 @@ pub struct Report {
     pub errors: u64,
     /// Why the last of those failed.
     pub last_error: Option<String>,
+    /// Bytes it has moved since the start.
+    pub bytes: u64,
     /// The bytes it may move in a second; none is as fast as it goes.
     pub bytes_per_s: Option<u64>,
 }
@@ -90,6 +92,8 @@ pub struct Worker {
     pub name: &'static str,
     /// What it does, in a few words.
     pub about: &'static str,
+    /// Whether a failure is a matter of course, since others come and go: then it is no warning in the log.
+    forgiving: bool,
     metrics: Arc<Metrics>,
     report: Mutex<Report>,
     pace: Mutex<Pace>,
@@ -102,11 +106,16 @@ pub struct Worker {
 
 impl Worker {
     /// One that has not worked yet.
-    pub(super) fn new(name: &'static str, about: &'static str, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        (name, about): (&'static str, &'static str),
+        forgiving: bool,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         Worker {
             name,
             about,
+            forgiving,
             metrics,
             report: Mutex::default(),
             pace: Mutex::default(),
@@ -126,6 +135,8 @@ impl Worker {
 
     /// Notes how far the round is.
     pub fn progress(&self, done: u64, total: u64) {
+        let label = HousekeepingLabel { worker: self.name };
+        self.metrics.worker_steps_left.get_or_create(&label).set(total.saturating_sub(done) as i64);
         let mut report = lock(&self.report);
         (report.done, report.total) = (done, total);
     }
@@ -158,6 +169,8 @@ impl Worker {
 
     /// Notes bytes that were moved, and waits as long as the rate demands.
     pub async fn spend(&self, bytes: u64) {
+        lock(&self.report).bytes += bytes;
+        self.metrics.worker_bytes.get_or_create(&HousekeepingLabel { worker: self.name }).inc_by(bytes);
         let wait = lock(&self.pace).spend(self.started.elapsed(), bytes);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -224,7 +237,10 @@ impl Worker {
         let label = HousekeepingLabel { worker: self.name };
         let done = work.await.map_err(|error| format!("{error:#}"));
         if let Err(error) = &done {
-            tracing::warn!(worker = self.name, error, "housekeeping failed and is tried again");
+            match self.forgiving {
+                true => tracing::info!(worker = self.name, error, "work in the background is tried again"),
+                false => tracing::warn!(worker = self.name, error, "housekeeping failed and is tried again"),
+            }
             self.metrics.housekeeping_errors.get_or_create(&label).inc();
         }
         self.metrics.housekeeping_rounds.get_or_create(&label).inc();
