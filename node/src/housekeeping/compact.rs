@@ -40,21 +40,20 @@ pub struct Candidate {
     pub record: PackRecord,
     /// Its streams that have not expired.
     pub streams: BTreeSet<StreamId>,
-    /// Compressed bytes of their text.
+    /// Compressed bytes of the text that has not expired; the most there can be where that is not known.
     pub live_bytes: u64,
 }
 
 /// Packs to be made into one, in order of arrival.
 pub type Batch = Vec<Candidate>;
 
-/// Decides what is to be merged or rewritten of one day. What has expired of a pack is only known to who sees all of its
-/// streams.
-pub fn plan(packs: Vec<Candidate>, day_is_over: bool, sees_all: bool) -> Vec<Batch> {
+/// Decides what is to be merged or rewritten of one day.
+pub fn plan(packs: Vec<Candidate>, day_is_over: bool) -> Vec<Batch> {
     let shipped = packs.into_iter().filter(|pack| pack.record.state == PackState::Shipped);
     let mut by_tenant: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
     let mut batches = Vec::new();
     for pack in shipped {
-        if sees_all && is_mostly_expired(&pack) {
+        if is_mostly_expired(&pack) {
             batches.push(vec![pack]);
         } else if pack.record.bytes < SMALL_BYTES {
             by_tenant.entry(pack.record.tenant.clone()).or_default().push(pack);
@@ -72,7 +71,7 @@ pub fn plan(packs: Vec<Candidate>, day_is_over: bool, sees_all: bool) -> Vec<Bat
 }
 
 fn is_mostly_expired(pack: &Candidate) -> bool {
-    pack.live_bytes * 2 < pack.record.footer().columns_start
+    pack.live_bytes.saturating_mul(2) < pack.record.footer().columns_start
 }
 
 /// Leaves out packs larger than all smaller ones together: merging them again and again would write every entry as
@@ -154,9 +153,12 @@ impl Housekeeper {
         let known = lock(&self.unmergeable).clone();
         let is_ours =
             |pack: &Candidate| !known.contains(&pack.id) && self.custody.tends(&pack.record.object_key);
-        let packs = packs.into_iter().filter(is_ours).collect();
+        let mut packs: Vec<Candidate> = packs.into_iter().filter(is_ours).collect();
+        if !self.custody.sees_all() {
+            packs.iter_mut().for_each(|pack| pack.live_bytes = self.judged_live_bytes(day, pack.id));
+        }
         let over = day.timestamps().end().saturating_add(SETTLED_AFTER_NS) < self.env.clock.now();
-        Ok(plan(packs, over, self.custody.sees_all()))
+        Ok(plan(packs, over))
     }
 
     async fn merge(&self, day: Day, batch: Batch) -> anyhow::Result<()> {
@@ -288,7 +290,7 @@ mod tests {
     }
 
     fn check(packs: Vec<Candidate>, day_is_over: bool, expected: &[&[u128]]) {
-        let planned = plan(packs, day_is_over, true);
+        let planned = plan(packs, day_is_over);
         let ids: Vec<Vec<u128>> =
             planned.iter().map(|batch| batch.iter().map(|p| p.id.0).collect()).collect();
         assert_eq!(ids, expected);
@@ -316,11 +318,5 @@ mod tests {
         check(vec![mostly.clone(), half], false, &[&[1]]);
         let record = PackRecord { state: PackState::Spooled, ..mostly.record.clone() };
         check(vec![Candidate { record, ..mostly }], true, &[]);
-    }
-
-    #[test]
-    fn who_sees_some_streams_of_a_pack_only_does_not_judge_what_has_expired() {
-        let mostly = Candidate { live_bytes: 40 * MIB, ..pack(1, "a", 100) };
-        assert!(plan(vec![mostly], true, false).is_empty());
     }
 }

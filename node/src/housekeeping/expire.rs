@@ -56,9 +56,10 @@ impl Housekeeper {
                 self.env.exec.run(Lane::Disk, move || index.hide_streams(&tenant, &expired)).await?;
             }
         }
-        if self.custody.sees_all() {
-            self.env.exec.run(Lane::Disk, move || remove_empty(&index, now)).await?;
+        if !self.custody.sees_all() {
+            return self.judge_packs(&index, day, now).await;
         }
+        self.env.exec.run(Lane::Disk, move || remove_empty(&index, now)).await?;
         Ok(())
     }
 

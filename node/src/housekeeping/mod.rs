@@ -9,6 +9,7 @@ pub mod compact;
 pub mod custody;
 pub mod erase;
 pub mod expire;
+mod judge;
 pub mod ladder;
 pub mod rebuild;
 pub mod retention;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 use self::custody::Custody;
 use self::erase::Progress;
+use self::judge::Verdict;
 use self::retention::Retention;
 use crate::config::Config;
 use crate::deletes::Deletes;
@@ -42,8 +44,10 @@ const DISK_INTERVAL: Duration = Duration::from_secs(5);
 const MEND_INTERVAL: Duration = Duration::from_secs(10);
 /// How often retention, merges and deletions have their turn.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
-/// How often the chunk store is listed for packs that the index does not know; each time is a listing a day.
-const RECONCILE_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// How often the chunk store is listed for packs that the index does not know; each time is a listing a day. One that did
+/// not answer is asked again soon: until then nobody knows what is in it.
+const RECONCILE: Rhythm =
+    Rhythm { every: Duration::from_secs(6 * 3600), after_failure: Duration::from_secs(60) };
 
 /// Keeps house. Shared by the node and by commands that mend a stopped one.
 #[derive(Debug)]
@@ -63,6 +67,8 @@ pub struct Housekeeper {
     partial: Mutex<BTreeSet<Day>>,
     /// Objects that are no packs and that no index knows, and since when this process has seen them.
     orphans: Mutex<BTreeMap<String, Instant>>,
+    /// What has expired of packs, where their own directories were asked.
+    judged: Mutex<BTreeMap<(Day, PackId), Verdict>>,
     /// How far each delete request is carried out, by tenant and id.
     erasing: Mutex<BTreeMap<(String, String), Progress>>,
     staff: Staff,
@@ -141,6 +147,7 @@ impl Housekeeper {
             unmergeable: Mutex::default(),
             partial: Mutex::default(),
             orphans: Mutex::default(),
+            judged: Mutex::default(),
             erasing: Mutex::default(),
             staff,
             turn: tokio::sync::Mutex::default(),
@@ -165,7 +172,7 @@ impl Housekeeper {
                 ingester.wake_shipper();
                 merged
             }),
-            staff.reconcile.keep(Rhythm::every(RECONCILE_INTERVAL), || self.reconcile()),
+            staff.reconcile.keep(RECONCILE, || self.reconcile()),
         );
     }
 

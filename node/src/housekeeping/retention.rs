@@ -79,6 +79,13 @@ impl Retention {
         rules.period.is_some() || !rules.streams.is_empty()
     }
 
+    /// How many of a tenant's periods have passed a day: as long as that is the same, no more of the day has expired.
+    pub fn periods_passed(&self, tenant: &str, day: Day, now: i64) -> usize {
+        let rules = self.of(tenant);
+        let periods = rules.streams.iter().map(|rule| rule.period).chain(rules.period);
+        periods.filter(|period| is_over(day, *period, now)).count()
+    }
+
     fn of(&self, tenant: &str) -> &Rules {
         self.own.get(tenant).unwrap_or(&self.everyone)
     }
@@ -174,6 +181,8 @@ mod tests {
         };
         let mixed = of(limits(2, &[(r#"{a="b"}"#, 0, 5)]));
         assert_eq!([3, 5, 6].map(|days| is_over(&mixed, days)), [false, false, true]);
+        let passed = |days| mixed.periods_passed("t", Day(TODAY), Day(TODAY + days).timestamps().start() + 1);
+        assert_eq!([2, 3, 5, 6].map(passed), [0, 1, 1, 2]);
         let forever = of(limits(0, &[(r#"{a="b"}"#, 0, 1)]));
         assert!(!is_over(&forever, 900) && forever.is_limited("t"));
         assert!(!of(Limits::default()).is_limited("t"));

@@ -54,15 +54,19 @@ impl Trio {
             nodes.push(Some(Testbed::open(tempfile::tempdir().unwrap(), NOW, named(&flags, n)).await));
         }
         let trio = Trio { nodes, store };
-        trio.until("three members are active", |node| {
+        trio.until_active(3).await;
+        trio
+    }
+
+    async fn until_active(&self, members: usize) {
+        self.until("all members are active", |node| {
             let placement = node.replication.as_ref().unwrap().placement();
             let active = |peer: &&grapevine_gossip::membership::Peer| {
                 peer.live && peer.profile.state == grapevine_gossip::membership::State::Active
             };
-            placement.view().peers().values().filter(active).count() == 3
+            placement.view().peers().values().filter(active).count() == members
         })
         .await;
-        trio
     }
 
     fn bed(&self, n: usize) -> &Testbed {
@@ -265,6 +269,61 @@ async fn small_packs_are_merged_by_one_member_and_the_others_follow() {
     })
     .await;
     trio.until("each index still knows all lines, once", |node| in_packs(node) == all).await;
+}
+
+/// Three members, two of which hold each stream, and packs of which all streams but one expire after a day.
+async fn mostly_expired() -> Trio {
+    let rules = r#"[{ selector = '{app!="s1"}', priority = 1, period = "1d" }]"#;
+    let keys = [
+        ("limits.retention_stream", rules),
+        ("limits.reject_old_samples", "false"),
+        ("housekeeping.delete_after", "0"),
+        // More members than replicas: the index of none has all streams of every pack.
+        ("cluster.replication_factor", "2"),
+    ];
+    let trio = Trio::with(true, &keys).await;
+    trio.push(0, 1).await;
+    trio.until("enough nodes hold all lines", |node| in_heads(node) > 0).await;
+    trio.bed(0).node.replication.as_ref().unwrap().flush_everywhere().await.unwrap();
+    trio.until("nothing is left in heads", |node| in_heads(node) == 0).await;
+    let before = stored(trio.store.path());
+    assert!(before > 1, "{before} packs");
+    trio
+}
+
+/// Three days later each of these members keeps house: of what they tend one pack is left, with the one line.
+async fn keep_house(trio: &Trio, members: std::ops::Range<usize>) {
+    for bed in trio.nodes.iter().flatten() {
+        bed.set_clock(NOW + 3 * 86_400 * SECOND);
+    }
+    for n in members.clone() {
+        trio.bed(n).node.housekeeper.expire().await.unwrap();
+        trio.bed(n).node.housekeeper.compact().await.unwrap();
+        trio.bed(n).flush().await;
+        trio.bed(n).node.housekeeper.expire().await.unwrap();
+    }
+    assert_eq!(stored(trio.store.path()), 1, "one pack holds what has not expired");
+    let merged = trio.nodes.iter().flatten().map(|bed| bed.node.metrics.packs_merged.get());
+    assert_eq!(merged.sum::<u64>(), 1, "one was written anew, by one member, once");
+    for n in members {
+        let lines = trio.bed(n).lines(r#"{app=~".+"}"#, NOW, NOW + SECOND).await;
+        assert_eq!(lines, ["line 1 of 1"], "asked of node {n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pack_that_has_mostly_expired_is_written_anew_and_one_that_has_whole_is_given_up() {
+    keep_house(&mostly_expired().await, 0..3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_over_from_a_member_that_left_carries_out_retention_for_it() {
+    let mut trio = mostly_expired().await;
+    let leaver = trio.bed(2).node.replication.clone().unwrap();
+    leaver.hand_over(SOON, |_| {}).await.unwrap();
+    drop(leaver);
+    trio.stop(2).await;
+    keep_house(&trio, 0..2).await;
 }
 
 fn packs(node: &Node) -> Vec<grapevine_storage::index::PackId> {
