@@ -33,6 +33,7 @@ struct Finding {
 
 const RUN_FIX: &str = "`grapevine fsck --fix` mends it, as does starting the node";
 const REBUILD: &str = "`grapevine index rebuild` mends it, as does starting the node";
+const NO_PACK: &str = "no query needs it; a node deletes what bears a pack's name once it has seen it for a week, the rest is yours";
 const LOST: &str = "its lines are lost unless the object can be restored; answers say that they are missing";
 const DAMAGED: &str =
     "`grapevine pack cat` prints what is whole; restore the object from a copy if there is one";
@@ -43,24 +44,36 @@ const DAMAGED: &str =
 /// A node runs, or something cannot be reached. What is wrong with the data ends with exit code 5.
 pub async fn run(args: FsckArgs) -> Result<Exit> {
     let stopped = open(&args.config).await?;
-    let (mut packs, mut wrong) = (0, 0);
+    let (mut packs, mut wrong, mut of_others) = (0, 0, 0);
     for day in stopped.keeper.stored_days().await? {
-        if args.fix {
+        // A member takes in what is its own of a pack, which only the others can tell it.
+        if args.fix && !stopped.is_member {
             let found = stopped.keeper.reconcile_day(day).await?;
             found.added.iter().for_each(|key| println!("{day}: mended: `{key}` is indexed now"));
         }
-        let (checked, findings) = check_day(&stopped, day, args.deep).await?;
-        packs += checked;
-        wrong += findings.len();
+        let Checked { packs: checked, of_others: others, findings } =
+            check_day(&stopped, day, args.deep).await?;
+        (packs, of_others, wrong) = (packs + checked, of_others + others, wrong + findings.len());
         for Finding { what, mends } in findings {
             println!("{day}: {what}\n  {mends}");
         }
+    }
+    if of_others > 0 {
+        println!("{of_others} packs of other members' streams are in the chunk store");
     }
     println!("{packs} packs checked, {wrong} things wrong");
     Ok(if wrong == 0 { Exit::Done } else { Exit::Incomplete })
 }
 
-async fn check_day(stopped: &Stopped, day: Day, deep: bool) -> Result<(usize, Vec<Finding>)> {
+/// What was found of a day.
+struct Checked {
+    packs: usize,
+    /// Packs that this node does not know and, as a member of a cluster, need not know.
+    of_others: usize,
+    findings: Vec<Finding>,
+}
+
+async fn check_day(stopped: &Stopped, day: Day, deep: bool) -> Result<Checked> {
     let mut findings = Vec::new();
     let mut find = |what: String, mends| findings.push(Finding { what, mends });
     let mut stored = BTreeMap::new();
@@ -106,8 +119,14 @@ async fn check_day(stopped: &Stopped, day: Day, deep: bool) -> Result<(usize, Ve
             }
         }
     }
-    for key in stored.into_keys().filter(|key| !given_up.iter().any(|(other, _)| other == key)) {
-        find(format!("object `{key}` is not in the index"), RUN_FIX);
+    let mut of_others = 0;
+    for (key, bytes) in stored.into_iter().filter(|(key, _)| !given_up.iter().any(|(other, _)| other == key))
+    {
+        match stopped.keeper.damage_of(&key, bytes).await? {
+            Some(why) => find(format!("object `{key}` is no pack: {why}"), NO_PACK),
+            None if stopped.is_member => of_others += 1,
+            None => find(format!("object `{key}` is not in the index"), RUN_FIX),
+        }
     }
-    Ok((records.len(), findings))
+    Ok(Checked { packs: records.len(), of_others, findings })
 }

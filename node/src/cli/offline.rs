@@ -7,6 +7,7 @@ use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Index, IndexOptions};
 
 use super::serve::{ConfigArgs, lock};
+use crate::cluster::home;
 use crate::disk::DiskGate;
 use crate::env::Env;
 use crate::housekeeping::custody::Everything;
@@ -23,6 +24,8 @@ pub(super) struct Stopped {
     pub(super) index: Arc<Index>,
     pub(super) store: ChunkStore,
     pub(super) spool: Spool,
+    /// Whether it belongs to a cluster.
+    pub(super) is_member: bool,
     /// No node may start meanwhile.
     _lock: std::fs::File,
 }
@@ -46,6 +49,7 @@ pub(super) async fn open(args: &ConfigArgs) -> Result<Stopped> {
     let index = Arc::new(Index::open(&dir.join("index"), IndexOptions::default())?);
     let spool = Spool::open(&dir.join("spool"))?;
     let retention = Arc::new(Retention::new(&config.tenant_limits())?);
+    let is_member = home::key(&dir)?.is_some();
     let metrics = Metrics::new();
     let parts = Parts {
         custody: Arc::new(Everything),
@@ -59,5 +63,5 @@ pub(super) async fn open(args: &ConfigArgs) -> Result<Stopped> {
         workers: Workers::new(metrics.clone()),
         metrics,
     };
-    Ok(Stopped { keeper: Housekeeper::new(parts), index, store, spool, _lock })
+    Ok(Stopped { keeper: Housekeeper::new(parts), index, store, spool, is_member, _lock })
 }

@@ -5,6 +5,9 @@
 //! one of the lists at least. Each pack costs a read of its tail, where footer and directory are. What was given up
 //! on purpose is remembered by the index and stays out.
 //!
+//! What the index knows and the store has no more is counted and told: a store that was emptied or rolled back must not
+//! be taken for one that never held anything.
+//!
 //! So an object that no index knows is taken in, not deleted: it may be all that is left of someone's lines. Only
 //! what bears a pack's name and is none is an orphan: listed, and deleted after a week.
 
@@ -65,6 +68,8 @@ pub struct Found {
     pub added: Vec<String>,
     /// Objects that bear the name of a pack and cannot be read as one, and why.
     pub unreadable: Vec<(String, String)>,
+    /// Packs that were shipped, hold something that is to be found, and are not stored any more.
+    pub missing: Vec<String>,
 }
 
 /// A pack that is stored.
@@ -78,6 +83,10 @@ struct Stored {
 impl Housekeeper {
     /// Rebuilds the days whose index was found corrupt or is incomplete.
     pub(super) async fn mend(&self) -> anyhow::Result<()> {
+        // Until it is known what is this member's, nothing is: its answers say what they may lack.
+        if !self.custody.is_settled() {
+            return Ok(());
+        }
         for aside in self.index.take_set_aside() {
             tracing::warn!(day = %aside.day, reason = aside.reason, "the index of a day is rebuilt from its packs");
         }
@@ -99,17 +108,17 @@ impl Housekeeper {
 
     /// Makes whole what a start finds damaged or missing, before anyone is answered: days whose index is corrupt, and
     /// days that are stored and have none. Takes only so long; what is left goes on behind open doors, and answers
-    /// say what they lack.
+    /// say what they lack: a store is never taken for empty because it was not looked through yet.
     pub async fn prepare(&self) {
         let mending = async {
             self.mend().await?;
+            let missing = self.note_missing_days().await?;
             if !self.custody.is_settled() {
-                // What is this member's it learns from the others, or finds when all is reconciled.
+                // What of it is this member's is known once it has a place in the ring.
                 return Ok(());
             }
-            let known: BTreeSet<Day> = self.days().await?.into_iter().collect();
-            for day in self.stored_days().await?.difference(&known) {
-                let found = self.reconcile_day(*day).await?;
+            for day in missing {
+                let found = self.reconcile_day(day).await?;
                 tracing::warn!(%day, packs = found.added.len(), "a day was missing from the index; it was rebuilt from its packs");
             }
             Ok::<_, anyhow::Error>(())
@@ -126,6 +135,21 @@ impl Housekeeper {
         }
     }
 
+    /// Marks the days that are stored and that the index does not have, all of them before the first is looked through.
+    pub(super) async fn note_missing_days(&self) -> anyhow::Result<Vec<Day>> {
+        let known: BTreeSet<Day> = self.days().await?.into_iter().collect();
+        // Who knows some days has looked through the store before.
+        self.index.set_unsure(known.is_empty());
+        let stored = self.stored_days().await?;
+        let missing: Vec<Day> = stored.difference(&known).copied().collect();
+        let (index, days) = (self.index.clone(), missing.clone());
+        let mark =
+            move || days.into_iter().try_for_each(|day| index.day_or_create(day)?.set_incomplete(true));
+        self.env.exec.run(Lane::Disk, mark).await?;
+        self.index.set_unsure(false);
+        Ok(missing)
+    }
+
     /// Looks through the whole chunk store and the spool for what the index does not know.
     pub(super) async fn reconcile(&self) -> anyhow::Result<()> {
         let mut looks = tokio::time::interval(SETTLE_LOOK);
@@ -134,8 +158,11 @@ impl Housekeeper {
         }
         lock(&self.partial).clear();
         lock(&self.unmergeable).clear();
+        if self.index.is_unsure() {
+            self.note_missing_days().await?;
+        }
         let days = self.stored_days().await?;
-        let (total, mut orphans) = (days.len() as u64, Vec::new());
+        let (total, mut orphans, mut missing) = (days.len() as u64, Vec::new(), 0);
         for (done, day) in (0..).zip(days) {
             self.staff.reconcile.progress(done, total);
             if self.staff.reconcile.is_paused() {
@@ -145,8 +172,14 @@ impl Housekeeper {
             if !found.added.is_empty() {
                 tracing::warn!(%day, packs = found.added.len(), "packs that the index did not know were taken in");
             }
+            if let Some(first) = found.missing.first() {
+                let (packs, hint) = (found.missing.len(), "restore them; `grapevine fsck` lists all");
+                tracing::error!(%day, packs, first, "objects are gone from the chunk store, and their lines with them: {hint}");
+            }
+            missing += found.missing.len();
             orphans.extend(found.unreadable);
         }
+        self.metrics.missing_packs.set(missing as i64);
         self.staff.reconcile.progress(total, total);
         self.tend_orphans(orphans).await
     }
@@ -188,8 +221,8 @@ impl Housekeeper {
     /// # Errors
     /// The chunk store, the spool or the index fails; what was added stays.
     pub async fn reconcile_day(&self, day: Day) -> anyhow::Result<Found> {
-        let unknown = self.unknown(day).await?;
-        let mut found = Found::default();
+        let (unknown, missing) = self.compared(day).await?;
+        let mut found = Found { missing, ..Found::default() };
         let mut unknown = unknown.into_iter();
         loop {
             // Batch by batch, and not from a stream that reads ahead: reads that nobody polls while a pack is added would
@@ -228,8 +261,9 @@ impl Housekeeper {
         Ok(self.env.exec.run(Lane::Disk, set).await?)
     }
 
-    /// What is stored of a day and not known to its index.
-    async fn unknown(&self, day: Day) -> anyhow::Result<Vec<Stored>> {
+    /// What is stored of a day and not known to its index; and what that knows to be stored and is not.
+    async fn compared(&self, day: Day) -> anyhow::Result<(Vec<Stored>, Vec<String>)> {
+        let shipped_before = self.shipped(day).await?;
         let of_day = |key: &str| PackName::parse(key).is_some_and(|name| name.day == day);
         let spooled = self.spooled().await?.into_iter().filter(|key| of_day(key));
         let mut stored: Vec<Stored> = spooled.map(|key| Stored { key, bytes: None }).collect();
@@ -246,8 +280,42 @@ impl Housekeeper {
         };
         let (known, is_whole) = self.env.exec.run(Lane::Disk, look).await?;
         // What is in the spool and not in an index that is whole is about to be: a flush or a merge writes it now.
+        let there: BTreeSet<&str> = stored.iter().map(|stored| stored.key.as_str()).collect();
+        // Those known before the store was listed and still: what was shipped or given up meanwhile is in order.
+        let mut missing = self.shipped(day).await?;
+        missing.retain(|key| shipped_before.contains(key) && !there.contains(key.as_str()));
+        let missing = missing.into_iter().collect();
         stored.retain(|stored| !(known.contains(&stored.key) || is_whole && stored.bytes.is_none()));
-        Ok(stored)
+        Ok((stored, missing))
+    }
+
+    /// The keys of the packs of a day that are in the chunk store, by the index, and of which something is to be found.
+    async fn shipped(&self, day: Day) -> anyhow::Result<BTreeSet<String>> {
+        let Some(index) = self.open(day).await? else { return Ok(BTreeSet::new()) };
+        let look = move || {
+            index.read(|snapshot| {
+                let mut keys = BTreeSet::new();
+                for (id, record) in snapshot.packs()? {
+                    if record.state == PackState::Shipped && !snapshot.contents(id)?.is_empty() {
+                        keys.insert(record.object_key);
+                    }
+                }
+                Ok(keys)
+            })
+        };
+        Ok(self.env.exec.run(Lane::Disk, look).await?)
+    }
+
+    /// Why an object that no index knows is no pack; none if it is one.
+    ///
+    /// # Errors
+    /// The chunk store does not answer.
+    pub async fn damage_of(&self, object_key: &str, bytes: u64) -> anyhow::Result<Option<String>> {
+        if PackName::parse(object_key).is_none() {
+            return Ok(Some("it does not bear the name of a pack".to_owned()));
+        }
+        let stored = Stored { key: object_key.to_owned(), bytes: Some(bytes) };
+        Ok(self.summary(&stored).await?.err().map(|damage| damage.to_string()))
     }
 
     async fn summary(&self, stored: &Stored) -> anyhow::Result<Result<PackSummary, PackError>> {
@@ -293,9 +361,9 @@ impl Housekeeper {
             let is_due = |since: &Instant| now.duration_since(*since) >= ORPHAN_GRACE;
             orphans.iter().filter(|(_, since)| is_due(since)).map(|(key, _)| key.clone()).collect()
         };
-        for key in due {
+        for key in due.iter().filter(|key| self.custody.deletes(key)) {
             tracing::warn!(key, "an object that is no pack has been there for a week and is deleted");
-            self.store.delete(&key).await?;
+            self.store.delete(key).await?;
         }
         Ok(())
     }

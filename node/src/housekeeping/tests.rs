@@ -291,3 +291,61 @@ async fn a_disk_that_is_nearly_full_is_written_to_by_neither_merges_nor_shipping
     bed.node.ingester.flush_all().await.unwrap();
     assert_eq!(bed.objects().len(), 4);
 }
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_not_taken_for_an_empty_one() {
+    let bed = Bed::new(&[]).await;
+    bed.push(&["a"], "one").await;
+    bed.node.index.drop_day(DAY).unwrap();
+    let [packs, aside] = ["packs", "aside"].map(|name| bed.dir.path().join(name));
+    std::fs::rename(&packs, &aside).unwrap();
+    // A folder that leads nowhere but to itself cannot be listed.
+    std::os::unix::fs::symlink(&packs, &packs).unwrap();
+    bed.keeper().prepare().await;
+    let warnings = incomplete_days(&bed.node.index, TimeRange::ALL).unwrap();
+    assert!(warnings[0].contains("could not be looked through"), "{warnings:?}");
+    std::fs::remove_file(&packs).unwrap();
+    std::fs::rename(&aside, &packs).unwrap();
+    bed.keeper().reconcile().await.unwrap();
+    assert_eq!(bed.found(), pairs(&[("a", 1)]));
+    assert_eq!(incomplete_days(&bed.node.index, TimeRange::ALL).unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn days_that_lost_their_index_all_say_so_until_they_are_looked_through() {
+    let bed = Bed::new(&[]).await;
+    bed.push(&["a"], "one").await;
+    bed.set_time(Day(DAY.0 + 1), 12);
+    bed.push(&["b"], "two").await;
+    for day in [DAY, Day(DAY.0 + 1)] {
+        bed.node.index.drop_day(day).unwrap();
+    }
+    bed.keeper().note_missing_days().await.unwrap();
+    assert_eq!(incomplete_days(&bed.node.index, TimeRange::ALL).unwrap().len(), 2);
+    bed.keeper().mend().await.unwrap();
+    assert_eq!(bed.found(), pairs(&[("a", 1), ("b", 1)]));
+    assert_eq!(incomplete_days(&bed.node.index, TimeRange::ALL).unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn objects_that_are_gone_from_the_store_are_counted_and_those_given_up_are_not() {
+    let bed = Bed::new(&[]).await;
+    for hour in 1..4 {
+        bed.set_time(DAY, hour);
+        bed.push(&["a"], "text").await;
+    }
+    let count = |number| format!("grapevine_chunk_store_missing_packs {number}\n");
+    let missing = async || {
+        bed.keeper().reconcile().await.unwrap();
+        bed.node.metrics.text()
+    };
+    assert!(missing().await.contains(&count(0)));
+    std::fs::remove_file(bed.objects().remove(0)).unwrap();
+    let text = missing().await;
+    assert!(text.contains(&count(1)), "{text}");
+    assert_eq!(bed.found(), pairs(&[("a", 3)]), "answers go on to say what they lack");
+    let packs = bed.node.index.day(DAY).unwrap().unwrap().read(|snapshot| snapshot.packs()).unwrap();
+    let ids: Vec<_> = packs.into_iter().map(|(id, _)| id).collect();
+    bed.node.index.day(DAY).unwrap().unwrap().remove_packs(&ids, 0).unwrap();
+    assert!(missing().await.contains(&count(0)));
+}

@@ -136,13 +136,19 @@ pub fn select(
     Ok(selection)
 }
 
-/// The days of a range whose index is not whole, as warnings: lines of theirs may be missing.
+/// The days of a range whose index is not whole, and that there may be others, as warnings: lines may be missing.
 ///
 /// # Errors
 /// The index cannot be read.
 pub fn incomplete_days(index: &Index, range: TimeRange) -> Result<Vec<String>, IndexError> {
     let wanted = Day::of(range.first)..=Day::of(range.last);
     let mut warnings = Vec::new();
+    if index.is_unsure() {
+        warnings.push(
+            "the chunk store could not be looked through yet, and the index is empty: lines may be missing"
+                .to_owned(),
+        );
+    }
     for day in index.days()?.into_iter().filter(|day| wanted.contains(day)) {
         let Some(open) = index.day(day)? else { continue };
         if open.is_incomplete()? {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::IndexError;
@@ -59,6 +60,7 @@ pub struct Index {
     options: IndexOptions,
     open: Mutex<BTreeMap<Day, Arc<DayIndex>>>,
     set_aside: Mutex<Vec<SetAside>>,
+    is_unsure: AtomicBool,
 }
 
 impl Index {
@@ -66,8 +68,8 @@ impl Index {
     /// removes days that were not made whole. Opens no day.
     pub fn open(root: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         durable::create_dir_all(root).map_err(|error| IndexError::io("create", root, error))?;
-        let index =
-            Index { root: root.to_owned(), options, open: Mutex::default(), set_aside: Mutex::default() };
+        let (open, set_aside, is_unsure) = Default::default();
+        let index = Index { root: root.to_owned(), options, open, set_aside, is_unsure };
         for name in index.names()? {
             if [DROPPED_SUFFIX, NEW_SUFFIX].iter().any(|suffix| name.ends_with(suffix)) {
                 index.remove(&root.join(name))?;
@@ -81,6 +83,16 @@ impl Index {
         let mut days: Vec<Day> = self.names()?.iter().filter_map(|name| name.parse().ok()).collect();
         days.sort_unstable();
         Ok(days)
+    }
+
+    /// Whether days may be missing altogether: nobody could tell yet what is stored.
+    pub fn is_unsure(&self) -> bool {
+        self.is_unsure.load(Ordering::Relaxed)
+    }
+
+    /// Notes that days may be missing altogether, or that none is.
+    pub fn set_unsure(&self, is_unsure: bool) {
+        self.is_unsure.store(is_unsure, Ordering::Relaxed);
     }
 
     /// A day, if it exists. A corrupt one is set aside and an empty, incomplete one takes its place.
