@@ -149,11 +149,15 @@ impl Target {
 
     /// Runs a query and gives back its JSON.
     pub(crate) async fn query(&self, parameters: &[(&str, String)]) -> Result<serde_json::Value> {
-        let request = self.client.get(format!("{}/loki/api/v1/query_range", self.url)).query(parameters);
-        let answer = request.send().await?;
+        self.get("/loki/api/v1/query_range", parameters).await
+    }
+
+    /// Asks for JSON.
+    pub(crate) async fn get(&self, path: &str, parameters: &[(&str, String)]) -> Result<serde_json::Value> {
+        let answer = self.client.get(format!("{}{path}", self.url)).query(parameters).send().await?;
         let status = answer.status();
         let text = answer.text().await?;
-        ensure!(status.is_success(), "query {parameters:?}: {status}: {text}");
+        ensure!(status.is_success(), "{path} {parameters:?}: {status}: {text}");
         Ok(serde_json::from_str(&text)?)
     }
 }
