@@ -8,6 +8,8 @@
 /// Starts nodes and talks to them.
 mod harness;
 
+/// Accidents of whole clusters: every node, every disk, the chunk store.
+mod accidents;
 /// Requests that must be refused: data, shared with the library's own tests.
 mod bad_requests;
 /// Push, ask, flush, ask again: the same answers, and packs that `zcat` reads.
@@ -32,7 +34,7 @@ mod doors;
 mod exams;
 /// Clusters whose nodes are killed, paused and cut off.
 mod faults;
-/// A cluster that grows under load.
+/// Clusters that grow, shrink and have nodes replaced under load.
 mod growth;
 /// Merges, retention, deleting and rebuilding, against a real S3 server.
 mod housekeeping;

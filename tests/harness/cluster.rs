@@ -107,9 +107,15 @@ pub fn agreed_among(nodes: &[&Client]) -> String {
             member["state"] == "active" && member["live"] == true && !member["load"].is_null()
         };
         let same = |ring: &Value| {
-            let members = ring["members"].as_array().unwrap();
+            // Who has left is still told of for a while.
+            let members: Vec<&Value> = ring["members"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|member| member["state"] != "left")
+                .collect();
             members.len() == nodes.len()
-                && members.iter().all(good)
+                && members.iter().all(|member| good(member))
                 && ring["ring_hash"] == hash.as_str()
                 && ring["disagreements"] == serde_json::json!([])
         };

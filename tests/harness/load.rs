@@ -103,6 +103,16 @@ impl Load {
         });
     }
 
+    /// Only asks all these nodes, while something happens.
+    pub fn during_reads(&self, nodes: &[Client], happening: impl FnOnce()) {
+        self.is_over.store(false, Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            let _end = End(&self.is_over);
+            scope.spawn(|| self.read_on(nodes));
+            happening();
+        });
+    }
+
     /// Waits until every stream has gone on by so many lines.
     pub fn go_on(&self, lines: u64) {
         self.go_on_of(0..self.streams.len(), lines);

@@ -143,8 +143,13 @@ impl Node {
     }
 
     /// SIGTERM, and how it ended.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
+        self.end()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn end(mut self) -> ExitStatus {
         until("the end of the process", || self.child.try_wait().unwrap())
     }
 

@@ -162,7 +162,7 @@ impl Replication {
     }
 
     /// Asks a member what it lacks of these, and sends it that.
-    async fn settle(&self, ring: RingHash, peer: &Peer, doubts: Doubts) -> anyhow::Result<()> {
+    pub(super) async fn settle(&self, ring: RingHash, peer: &Peer, doubts: Doubts) -> anyhow::Result<()> {
         let atoms: Vec<Atom> = doubts
             .atoms
             .into_iter()
