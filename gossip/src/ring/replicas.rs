@@ -67,19 +67,16 @@ impl Ring {
 
     /// Everybody with tokens, in the order in which they stand in for each other at `token`: its `rf` owners, then
     /// all others as they come clockwise. For walking on where owners are down.
-    pub fn preference(&self, token: Token, rf: usize) -> Vec<&Member> {
-        let mut order: Vec<&Member> = self.owners(token, rf).iter().collect();
-        if self.points.is_empty() {
-            return order;
-        }
+    /// As lazy as it looks: who needs a few members does not walk the whole circle.
+    pub fn preference(&self, token: Token, rf: usize) -> impl Iterator<Item = &Member> {
+        let owners = self.owners(token, rf).set;
         let mut met = vec![false; self.members.len()];
-        self.owners(token, rf).set.as_slice().iter().for_each(|index| met[usize::from(*index)] = true);
-        for index in self.walk(self.point_at(token)) {
-            if !std::mem::replace(&mut met[usize::from(index)], true) {
-                order.push(&self.members[usize::from(index)]);
-            }
-        }
-        order
+        owners.as_slice().iter().for_each(|index| met[usize::from(*index)] = true);
+        let walk = (!self.points.is_empty()).then(|| self.walk(self.point_at(token)));
+        let is_new = move |index: &u16| !std::mem::replace(&mut met[usize::from(*index)], true);
+        let others = walk.into_iter().flatten().filter(is_new);
+        let owners = (0..owners.len()).map(move |at| owners.as_slice()[at]);
+        owners.chain(others).map(|index| &self.members[usize::from(index)])
     }
 
     pub(super) fn owners_at(&self, index: usize, rf: usize) -> Owners<'_> {

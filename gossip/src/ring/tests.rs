@@ -132,7 +132,7 @@ proptest! {
     fn everybody_stands_in_exactly_once_and_owners_come_first(members in members(), rf in 0_usize..4) {
         let ring = Ring::new(members.clone());
         for token in probes(&members) {
-            let order: Vec<NodeId> = ring.preference(token, rf).iter().map(|member| member.id.clone()).collect();
+            let order: Vec<NodeId> = ring.preference(token, rf).map(|member| member.id.clone()).collect();
             let owners = names(&ring, token, rf);
             prop_assert_eq!(&order[..owners.len()], &owners[..]);
             let distinct: BTreeSet<&NodeId> = order.iter().collect();

@@ -87,8 +87,8 @@ impl Spread {
             }
             let owner = owners.iter().find(|member| self.is_live(&member.id));
             let stand_in = || {
-                let order = self.ring.preference(range.last, self.replicas);
-                order.into_iter().find(|member| self.is_live(&member.id))
+                let mut order = self.ring.preference(range.last, self.replicas);
+                order.find(|member| self.is_live(&member.id))
             };
             match owner.or_else(stand_in) {
                 Some(reader) => of_reader.entry(&reader.id).or_default().push(range),

@@ -13,6 +13,9 @@ use grapevine_storage::stream::StreamId;
 use crate::querier::share::Share;
 use crate::querier::spread::serves_reads;
 
+/// Candidates for a stream beyond as many as are to hold it: of a large cluster not everybody is tried.
+const SPARES_MAX: usize = 5;
+
 /// Where streams belong.
 #[derive(Clone, Debug)]
 pub struct Placement {
@@ -89,11 +92,12 @@ impl Placement {
         })
     }
 
-    /// Everyone who may hold the stream, in order: its owners, and after them those who stand in for owners that are
-    /// down. Only members that live, as far as this node knows.
+    /// Who may hold the stream, in order: its owners, and after them those who stand in for owners that are down. Only
+    /// members that live, as far as this node knows, and not more than are needed if some turn out not to.
     pub fn candidates(&self, stream: StreamId) -> Vec<&NodeId> {
         let all = self.ring.preference(token(stream), self.replication_factor);
-        all.into_iter().map(|member: &Member| &member.id).filter(|id| self.is_live(id)).collect()
+        let live = all.map(|member: &Member| &member.id).filter(|id| self.is_live(id));
+        live.take(self.replication_factor + SPARES_MAX).collect()
     }
 
     /// Who is to hold the stream now: its owners, and for each that is down the next live member on the ring.
