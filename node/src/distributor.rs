@@ -190,6 +190,7 @@ impl Distributor {
         let label = Tenant { tenant: tenant.to_owned() };
         self.metrics.received_lines.get_or_create(&label).inc_by(outcome.lines);
         self.metrics.received_bytes.get_or_create(&label).inc_by(outcome.line_bytes);
+        self.metrics.received_metadata_bytes.get_or_create(&label).inc_by(outcome.metadata_bytes);
         for (reason, discarded) in &outcome.discarded {
             self.discard(tenant, reason.as_str(), discarded.entries, discarded.bytes);
         }

@@ -144,6 +144,8 @@ metrics! {
     request_seconds: Family<Request, Histogram> = Family::new_with_constructor(seconds), "loki_request_duration_seconds";
     /// Bytes of lines received, structured metadata not counted.
     received_bytes: Family<Tenant, Counter> = Family::default(), "loki_distributor_bytes_received";
+    /// Bytes of structured metadata received.
+    received_metadata_bytes: Family<Tenant, Counter> = Family::default(), "loki_distributor_structured_metadata_bytes_received";
     /// Lines received.
     received_lines: Family<Tenant, Counter> = Family::default(), "loki_distributor_lines_received";
     /// Lines refused.

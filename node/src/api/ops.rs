@@ -168,6 +168,16 @@ mod tests {
             let (answered, body) = bed.call(method, path, None).await;
             assert!(answered.as_u16() == status && body.contains(part), "{method} {path}: {answered} {body}");
         }
+        bed.push(&[(&[("app", "a")], NOW - SECOND, "text".into(), vec![("id".into(), "12".into())])]).await;
+        let (_, metrics) = bed.call("GET", "/metrics", None).await;
+        for line in [
+            "loki_distributor_bytes_received_total{tenant=\"fake\"} 4\n",
+            "loki_distributor_lines_received_total{tenant=\"fake\"} 1\n",
+            "loki_distributor_structured_metadata_bytes_received_total{tenant=\"fake\"} 4\n",
+            "loki_request_duration_seconds_count{method=\"POST\",route=\"/loki/api/v1/push\",status_code=\"204\"} 1\n",
+        ] {
+            assert!(metrics.contains(line), "{line} is not in {metrics}");
+        }
         let (_, diff) = bed.call("GET", "/config?mode=diff", None).await;
         assert!(!diff.contains("max_line_size") && diff.contains("data_dir"), "{diff}");
     }
