@@ -149,13 +149,16 @@ impl Housekeeper {
 
     async fn batches(&self, day: Day) -> anyhow::Result<Vec<Batch>> {
         let Some(index) = self.open(day).await? else { return Ok(Vec::new()) };
-        let packs = self.env.exec.run(Lane::Disk, move || candidates(&index)).await?;
+        let sees_all = self.custody.sees_all();
+        let packs = self.env.exec.run(Lane::Disk, move || candidates(&index, sees_all)).await?;
         let known = lock(&self.unmergeable).clone();
         let is_ours =
             |pack: &Candidate| !known.contains(&pack.id) && self.custody.tends(&pack.record.object_key);
         let mut packs: Vec<Candidate> = packs.into_iter().filter(is_ours).collect();
-        if !self.custody.sees_all() {
+        if !sees_all {
             packs.iter_mut().for_each(|pack| pack.live_bytes = self.judged_live_bytes(day, pack.id));
+            // Nothing is known of what is in others' packs unless they were judged.
+            packs.retain(|pack| !pack.streams.is_empty() || (1..u64::MAX).contains(&pack.live_bytes));
         }
         let over = day.timestamps().end().saturating_add(SETTLED_AFTER_NS) < self.env.clock.now();
         Ok(plan(packs, over))
@@ -246,14 +249,15 @@ fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn candidates(day: &DayIndex) -> Result<Vec<Candidate>, IndexError> {
+/// What there is to choose from. Packs without a stream that is to be found are given up, unless others find some in them.
+fn candidates(day: &DayIndex, sees_all: bool) -> Result<Vec<Candidate>, IndexError> {
     day.read(|snapshot| {
         let mut packs = Vec::new();
         for (id, record) in snapshot.packs()? {
             let contents = snapshot.contents(id)?;
             let live_bytes = contents.iter().map(|(_, bytes)| bytes).sum();
             let streams: BTreeSet<StreamId> = contents.into_iter().map(|(stream, _)| stream).collect();
-            if !streams.is_empty() {
+            if !streams.is_empty() || !sees_all {
                 packs.push(Candidate { id, record, streams, live_bytes });
             }
         }

@@ -31,7 +31,7 @@ use crate::ingester::spool::Spool;
 /// Packs whose tails are read at a time.
 const READS_MAX: usize = 8;
 /// Bytes read of a pack's end at first: the directories of most packs are shorter.
-const TAIL_BYTES: u64 = 64 << 10;
+pub const TAIL_BYTES: u64 = 64 << 10;
 /// How long a start may be held up by an index that must be rebuilt.
 const PREPARE_MAX: Duration = Duration::from_secs(60);
 /// How often a member that has no place in the ring yet looks whether it has.

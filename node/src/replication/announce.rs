@@ -19,13 +19,14 @@ use grapevine_storage::stream::StreamId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::custody::tender;
 use super::message::Announce;
 use super::placement::Placement;
 use super::{Replication, lock};
 use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::ANNOUNCE;
 use crate::exec::Lane;
-use crate::housekeeping::rebuild::{PackName, Tails};
+use crate::housekeeping::rebuild::{PackName, TAIL_BYTES, Tails};
 use crate::ingester::heads::HeadKey;
 use crate::ingester::records::marks;
 use crate::workers::worker::Rhythm;
@@ -156,7 +157,7 @@ impl Replication {
             }
         };
         let placement = self.placement();
-        let owners = concerned(&placement, &streams);
+        let owners = concerned(&placement, &announce.object_key, &streams);
         let Ok(body) = encode(&announce) else {
             tracing::error!(%pack, "a pack's announcement is too large; its owners learn of it by comparing");
             return drop(lock(&self.announcing.packs).remove(&(day, pack)));
@@ -185,7 +186,9 @@ impl Replication {
         // Who is down is told when it is back, unless it has left for good by then; and who has come to own some of it
         // meanwhile, at the next turn.
         let placement = self.placement();
-        if concerned(&placement, &streams).iter().all(|owner| waiting.heard.contains(owner))
+        if concerned(&placement, &announce.object_key, &streams)
+            .iter()
+            .all(|owner| waiting.heard.contains(owner))
             && waiting.not_before.is_none()
         {
             packs.remove(&(day, pack));
@@ -308,14 +311,18 @@ impl Replication {
                 (tails.summary(object_key, None).await??, PackState::Spooled)
             }
         };
+        // A tail is at least read as far as most directories reach.
+        let read = u64::from(summary.footer.directory_bytes).max(TAIL_BYTES);
+        self.parts.staff.learn.spend(read).await;
         Ok(NewPack::of_summary(name.tenant, object_key, state, &summary, Vec::new()))
     }
 }
 
 /// Who is to hear of a pack with these streams.
-fn concerned<'a>(placement: &'a Placement, streams: &[StreamId]) -> BTreeSet<&'a NodeId> {
+fn concerned<'a>(placement: &'a Placement, object_key: &str, streams: &[StreamId]) -> BTreeSet<&'a NodeId> {
     let of = |stream: &StreamId| placement.keepers(*stream).chain(placement.holders(*stream));
-    streams.iter().flat_map(of).filter(|id| *id != placement.me()).collect()
+    let owners = streams.iter().flat_map(of).chain(tender(placement, object_key));
+    owners.filter(|id| *id != placement.me()).collect()
 }
 
 /// The packs that a pack took the place of, those that were replaced by these among them.
@@ -367,9 +374,34 @@ impl Handler for Hears {
 
 #[cfg(test)]
 mod tests {
-    use grapevine_storage::index::PackId;
+    use std::sync::Arc;
 
-    use super::replaced_by;
+    use grapevine_gossip::membership::{Peer, Profile, State, View};
+    use grapevine_gossip::ring::Token;
+    use grapevine_storage::index::PackId;
+    use grapevine_storage::stream::StreamId;
+
+    use super::{Placement, concerned, replaced_by};
+
+    #[test]
+    fn who_looks_after_a_pack_hears_of_it_although_it_keeps_none_of_its_streams() {
+        let peer = |(name, token): (&str, u64)| Peer {
+            id: name.parse().unwrap(),
+            incarnation: 1,
+            address: ([127, 0, 0, 1], 1).into(),
+            profile: Profile { state: State::Active, tokens: vec![Token(token)], ..Profile::default() },
+            live: true,
+        };
+        // Between what the name tells of the first stream's token and that token begins what another owns.
+        let view = View::new([("a", u64::MAX), ("b", 0x0001_4000 << 32), ("c", 0x0001_ffff << 32)].map(peer));
+        let placement = Placement::new("a".parse().unwrap(), 1, Arc::new(view));
+        let stream = StreamId(0x0001_8000 << 96);
+        let told = |key| {
+            let told = concerned(&placement, key, &[stream]).into_iter();
+            told.map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(told("t/2026-11-26/0001-0001/77.gz"), ["b", "c"]);
+    }
 
     #[test]
     fn a_pack_takes_the_place_of_all_that_went_into_those_it_was_made_of() {

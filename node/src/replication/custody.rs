@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use grapevine_gossip::ring::NodeId;
 use grapevine_storage::index::{Arcs, Day, PackId};
 use grapevine_storage::stream::StreamId;
 
 use super::Placements;
 use super::announce::Pending;
+use super::placement::Placement;
 use crate::housekeeping::custody::Custody;
 
 /// A member among others.
@@ -28,9 +30,16 @@ fn first_stream(object_key: &str) -> Option<StreamId> {
     Some(StreamId(u128::from(first) << 112))
 }
 
+/// Who looks after a pack. It need not keep any of its streams: the name tells only about where the first one is. So it is
+/// told of the pack as those are who do.
+pub(super) fn tender<'a>(placement: &'a Placement, object_key: &str) -> Option<&'a NodeId> {
+    placement.primary(first_stream(object_key)?)
+}
+
 impl Custody for OwnersCustody {
     fn tends(&self, object_key: &str) -> bool {
-        first_stream(object_key).is_some_and(|stream| self.placement.now().is_primary(stream))
+        let placement = self.placement.now();
+        tender(&placement, object_key) == Some(placement.me())
     }
 
     fn deletes(&self, object_key: &str) -> bool {

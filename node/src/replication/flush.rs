@@ -72,10 +72,10 @@ impl Replication {
                 bail!("bring `{}` what they lack: they do not take it", members.join("`, `"));
             }
             for peer in placement.live_peers() {
-                if let Some(doubts) = doubts.remove(&peer.id) {
-                    if let Err(error) = self.settle(placement.ring().hash(), peer, doubts).await {
-                        tracing::debug!(peer = %peer.id, %error, "an owner could not be brought what it lacks");
-                    }
+                if let Some(doubts) = doubts.remove(&peer.id)
+                    && let Err(error) = self.settle(placement.ring().hash(), peer, doubts).await
+                {
+                    tracing::debug!(peer = %peer.id, %error, "an owner could not be brought what it lacks");
                 }
             }
             sleep(AGAIN).await;

@@ -2,7 +2,7 @@
 //! missed an announcement.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,9 +11,10 @@ use grapevine_gossip::ring::{NodeId, RingHash};
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::index::{Day, IndexError, PackId};
 use grapevine_storage::stream::StreamId;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use super::announce::{covers_of, replaced_by};
+use super::custody::tender;
 use super::message::{Announce, PackNews, PacksOf};
 use super::placement::Placement;
 use super::{Replication, lock};
@@ -21,6 +22,7 @@ use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::PACK_SETS;
 use crate::exec::Lane;
 use crate::querier::share::Share;
+use crate::workers::worker::{Rhythm, Worker};
 
 /// How long learning of one day may take.
 const LEARN_MAX: Duration = Duration::from_secs(300);
@@ -41,6 +43,31 @@ pub(super) struct Learnt {
     /// Everyone who lives and from whom all was learnt, in its present life. One that was not seen for a while is to be
     /// learnt from again: it may have packed what only it had.
     peers: BTreeMap<NodeId, u64>,
+    /// How many members the ring had.
+    members: usize,
+}
+
+/// How far a round is: a step is one day of one member.
+struct Steps<'a> {
+    worker: &'a Worker,
+    done: u64,
+    total: u64,
+}
+
+impl<'a> Steps<'a> {
+    fn of(worker: &'a Worker) -> Self {
+        Steps { worker, done: 0, total: 0 }
+    }
+
+    fn are_known(&mut self, more: usize) {
+        self.total += more as u64;
+        self.worker.progress(self.done, self.total);
+    }
+
+    fn is_done(&mut self) {
+        self.done += 1;
+        self.worker.progress(self.done, self.total);
+    }
 }
 
 impl Learnt {
@@ -64,61 +91,59 @@ impl Replication {
     /// Learns from the others whatever this node owns and does not know: at its start, whenever the ring has changed, and
     /// now and then. Turns active when it has learnt everything for the first time.
     pub(super) async fn keep_learning(&self) {
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last = Instant::now();
-        loop {
-            looks.tick().await;
-            let placement = self.placement();
-            if placement.ring().member(placement.me()).is_none_or(|me| me.tokens.is_empty()) {
-                continue;
-            }
-            let members = placement.ring().members().iter().map(|member| member.id.to_string()).collect();
-            if let Err(error) = self.parts.deletes.set_members(members).await {
-                let error = format!("{error:#}");
-                tracing::error!(error, "delete requests are not carried out for all members");
-            }
-            lock(&self.learnt).peers.retain(|id, incarnation| {
-                placement.live_peers().any(|peer| peer.id == *id && peer.incarnation == *incarnation)
-            });
-            let (hash, kept) = (placement.ring().hash(), placement.kept());
-            let is_new = {
-                let mut learnt = lock(&self.learnt);
-                // Nobody tells of what it kept before and does not keep now.
-                learnt.kept = learnt.kept.take().map(|learnt| learnt.and(kept));
-                learnt.ring != Some(hash) || !learnt.covers(kept)
-            };
-            if !is_new && last.elapsed() < AGAIN {
-                if let Err(error) = self.learn_from_newcomers().await {
-                    let error = format!("{error:#}");
-                    tracing::info!(error, "what another member knows is not learnt yet; trying again");
-                }
-                continue;
-            }
-            let days = if is_new { usize::MAX } else { RECENT_DAYS };
-            match self.learn_all(&placement, days).await {
-                Ok(()) if self.placement().hash() != placement.hash() => {}
-                Ok(()) => {
-                    last = Instant::now();
-                    {
-                        let mut learnt = lock(&self.learnt);
-                        (learnt.ring, learnt.kept) = (Some(hash), Some(kept.clone()));
-                    }
-                    self.parts.cluster.set_active().await;
-                }
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    tracing::info!(error, "not everything that this node owns is learnt yet; trying again");
-                }
-            }
+        let last = Mutex::new(Instant::now());
+        self.parts.staff.learn.keep(Rhythm::every(LOOK), || self.learn_once(&last)).await;
+    }
+
+    /// One look; `last` is when everything was learnt last.
+    async fn learn_once(&self, last: &Mutex<Instant>) -> Result<()> {
+        let placement = self.placement();
+        if placement.ring().member(placement.me()).is_none_or(|me| me.tokens.is_empty()) {
+            return Ok(());
         }
+        let members = placement.ring().members().iter().map(|member| member.id.to_string()).collect();
+        if let Err(error) = self.parts.deletes.set_members(members).await {
+            let error = format!("{error:#}");
+            tracing::error!(error, "delete requests are not carried out for all members");
+        }
+        lock(&self.learnt).peers.retain(|id, incarnation| {
+            placement.live_peers().any(|peer| peer.id == *id && peer.incarnation == *incarnation)
+        });
+        let (hash, kept) = (placement.ring().hash(), placement.kept());
+        let is_new = {
+            let mut learnt = lock(&self.learnt);
+            // Nobody tells of what it kept before and does not keep now.
+            learnt.kept = learnt.kept.take().map(|learnt| learnt.and(kept));
+            learnt.ring != Some(hash) || !learnt.covers(kept)
+        };
+        if !is_new && lock(last).elapsed() < AGAIN {
+            return self.learn_from_newcomers().await;
+        }
+        self.learn_all(&placement, if is_new { usize::MAX } else { RECENT_DAYS }).await?;
+        if self.placement().hash() != placement.hash() {
+            return Ok(());
+        }
+        *lock(last) = Instant::now();
+        let members = placement.ring().members().len();
+        let former = {
+            let mut learnt = lock(&self.learnt);
+            (learnt.ring, learnt.kept) = (Some(hash), Some(kept.clone()));
+            std::mem::replace(&mut learnt.members, members)
+        };
+        if members < former {
+            // Those who are gone may have been the last to know of some pack: the store knows it still.
+            self.parts.staff.look_through_store();
+        }
+        self.parts.cluster.set_active().await;
+        Ok(())
     }
 
     /// Learns from all about the latest days, and those that were asked about.
     pub(super) async fn learn_all(&self, placement: &Placement, days: usize) -> Result<()> {
         let asked = self.announcing.take_asked();
+        let mut steps = Steps::of(&self.parts.staff.learn);
         for peer in placement.live_peers() {
-            self.learn_from(peer, days, &asked).await?;
+            self.learn_from(peer, days, &asked, &mut steps).await?;
         }
         self.widen_all(placement).await
     }
@@ -135,13 +160,20 @@ impl Replication {
         }
         // One at a time: who waits finds it done.
         let _turn = self.learning.lock().await;
+        let mut steps = Steps::of(&self.parts.staff.learn);
         for peer in placement.live_peers().filter(is_new) {
-            self.learn_from(peer, usize::MAX, &BTreeSet::new()).await?;
+            self.learn_from(peer, usize::MAX, &BTreeSet::new(), &mut steps).await?;
         }
         Ok(())
     }
 
-    async fn learn_from(&self, peer: &Peer, days: usize, asked: &BTreeSet<Day>) -> Result<()> {
+    async fn learn_from(
+        &self,
+        peer: &Peer,
+        days: usize,
+        asked: &BTreeSet<Day>,
+        steps: &mut Steps<'_>,
+    ) -> Result<()> {
         // First: what is learnt then may hold what is deleted.
         let super::Parts { deletes, rules, .. } = &self.parts;
         self.swap(&**deletes, peer)
@@ -150,9 +182,13 @@ impl Replication {
         self.swap(&**rules, peer).await.with_context(|| format!("swap rule groups with `{}`", peer.id))?;
         let theirs = self.days_of(peer).await.with_context(|| format!("ask `{}` for its days", peer.id))?;
         let latest = theirs.into_iter().rev().enumerate();
-        for (_, day) in latest.filter(|(at, day)| *at < days || asked.contains(day)) {
+        let wanted = latest.filter(|(at, day)| *at < days || asked.contains(day));
+        let wanted: Vec<Day> = wanted.map(|(_, day)| day).collect();
+        steps.are_known(wanted.len());
+        for day in wanted {
             let learnt = self.learn_packs(peer, day).await;
             learnt.with_context(|| format!("learn the packs of {day} from `{}`", peer.id))?;
+            steps.is_done();
         }
         if days == usize::MAX {
             lock(&self.learnt).peers.insert(peer.id.clone(), peer.incarnation);
@@ -212,6 +248,7 @@ impl Replication {
         day: Day,
         known: &BTreeSet<PackId>,
         keeps: impl Fn(StreamId) -> bool,
+        tends: impl Fn(&str) -> bool,
     ) -> Result<Vec<PackNews>, IndexError> {
         let Some(day) = self.parts.index.day(day)? else { return Ok(Vec::new()) };
         let gone = day.gone()?;
@@ -223,7 +260,9 @@ impl Replication {
                 if known.contains(&id) && covers.is_empty() && !replaces.iter().any(|id| known.contains(id)) {
                     continue;
                 }
-                if !snapshot.contents(id)?.iter().any(|(stream, _)| keeps(*stream)) {
+                if !snapshot.contents(id)?.iter().any(|(stream, _)| keeps(*stream))
+                    && !tends(&record.object_key)
+                {
                     continue;
                 }
                 let replaces = replaces.iter().map(|id| id.0).collect();
@@ -270,8 +309,10 @@ impl Handler for Tells {
                 return Err(Refusal::new(RefusalCode::Unavailable, text));
             };
             let this = self.0.clone();
-            let keeps = move |placement: Arc<Placement>| move |stream| placement.keeps(&asker, stream);
-            let look = move || this.packs_for(Day(day), &known, keeps(placement));
+            let look = move || {
+                let keeps = |stream| placement.keeps(&asker, stream);
+                this.packs_for(Day(day), &known, keeps, |key| tender(&placement, key) == Some(&asker))
+            };
             let news = self.0.parts.env.exec.run(Lane::Disk, look).await;
             let news = news.map_err(|error| Refusal::new(RefusalCode::Failed, error.to_string()))?;
             for announce in news {

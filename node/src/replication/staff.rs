@@ -17,11 +17,13 @@ pub struct Staff {
     pub learn: Arc<Worker>,
     /// Hands over what this member holds.
     pub leave: Arc<Worker>,
+    /// All of the node's.
+    workers: Arc<Workers>,
 }
 
 impl Staff {
     /// Hires them. Each of those that move what is stored moves at most so many bytes in a second; 0 is no bound.
-    pub fn among(workers: &Workers, bytes_per_s: u64) -> Self {
+    pub fn among(workers: &Arc<Workers>, bytes_per_s: u64) -> Self {
         let staff = Staff {
             repair: workers.add_forgiving("repair", "sends other owners what they lack"),
             announce: workers.add_forgiving("announce", "tells other owners of packs"),
@@ -29,9 +31,17 @@ impl Staff {
                 .add_forgiving("learn", "learns of packs whose streams became this node's, fetches them"),
             leave: workers
                 .add_forgiving("leave", "hands over what this node holds, when it is asked to leave"),
+            workers: workers.clone(),
         };
         staff.repair.set_rate(Some(bytes_per_s));
         staff.learn.set_rate(Some(bytes_per_s));
         staff
+    }
+
+    /// Has housekeeping look through the chunk store soon.
+    pub(super) fn look_through_store(&self) {
+        if let Some(worker) = self.workers.get("reconcile") {
+            worker.wake();
+        }
     }
 }

@@ -25,6 +25,8 @@ const STREAMS: usize = 12;
 struct Trio {
     nodes: Vec<Option<Testbed>>,
     store: TempDir,
+    /// What another member is told to join these.
+    joining: Vec<(String, String)>,
 }
 
 impl Trio {
@@ -53,7 +55,7 @@ impl Trio {
         for n in 1..3 {
             nodes.push(Some(Testbed::open(tempfile::tempdir().unwrap(), NOW, named(&flags, n)).await));
         }
-        let trio = Trio { nodes, store };
+        let trio = Trio { nodes, store, joining: flags };
         trio.until_active(3).await;
         trio
     }
@@ -67,6 +69,16 @@ impl Trio {
             placement.view().peers().values().filter(active).count() == members
         })
         .await;
+    }
+
+    /// One more member.
+    async fn join(&mut self) -> usize {
+        let n = self.nodes.len();
+        let name = ("cluster.name".to_owned(), format!("n{n}"));
+        let flags = self.joining.iter().cloned().chain([name]).collect();
+        self.nodes.push(Some(Testbed::open(tempfile::tempdir().unwrap(), NOW, flags).await));
+        self.until_active(n + 1).await;
+        n
     }
 
     fn bed(&self, n: usize) -> &Testbed {
@@ -269,6 +281,39 @@ async fn small_packs_are_merged_by_one_member_and_the_others_follow() {
     })
     .await;
     trio.until("each index still knows all lines, once", |node| in_packs(node) == all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_joiner_takes_over_its_part_of_index_and_heads_and_no_pack_moves() {
+    const MANY: usize = 400;
+    let mut trio =
+        Trio::with(true, &[("cluster.replication_factor", "1"), ("cluster.write_acks", "1")]).await;
+    let push = async |trio: &Trio, round: i64| {
+        let names: Vec<String> = (0..MANY).map(|stream| format!("s{stream}")).collect();
+        let labels: Vec<_> = names.iter().map(|name| [("app", name.as_str())]).collect();
+        let entries: Vec<_> =
+            labels.iter().map(|labels| (&labels[..], NOW + round, "text".to_owned(), Vec::new())).collect();
+        trio.bed(0).push(&entries).await;
+    };
+    push(&trio, 1).await;
+    trio.bed(0).node.replication.as_ref().unwrap().flush_everywhere().await.unwrap();
+    push(&trio, 2).await;
+    let before = stored(trio.store.path());
+    let joiner = trio.join().await;
+    // Three members before: a third of all, and a tenth more for the ring's unevenness, at most.
+    let most = (MANY as f64 * 1.1 / 3.0) as u64;
+    let part = in_packs(&trio.bed(joiner).node);
+    assert!((MANY as u64 / 8..=most).contains(&part), "{part} streams of {MANY} are the joiner's");
+    trio.until("strangers have let go of what became the joiner's", |node| {
+        let heads = node.ingester.heads().all();
+        let placement = node.replication.as_ref().unwrap().placement();
+        heads.iter().all(|(key, head)| head.pushes().is_empty() || placement.owns(placement.me(), key.id))
+    })
+    .await;
+    assert_eq!(in_heads(&trio.bed(joiner).node), part, "of each of its streams a line in a head");
+    assert_eq!(stored(trio.store.path()), before);
+    let fetched: u64 = trio.nodes.iter().flatten().map(|bed| bed.node.metrics.fetched_bytes.get()).sum();
+    assert_eq!(fetched, 0);
 }
 
 /// Three members, two of which hold each stream, and packs of which all streams but one expire after a day.

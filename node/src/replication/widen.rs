@@ -13,7 +13,7 @@ use grapevine_storage::index::{Arcs, Day, NewPack, PackId, PackRecord};
 use super::Replication;
 use super::placement::Placement;
 use crate::exec::Lane;
-use crate::housekeeping::rebuild::Tails;
+use crate::housekeeping::rebuild::{TAIL_BYTES, Tails};
 use crate::querier::share::Share;
 
 impl Replication {
@@ -79,6 +79,7 @@ impl Replication {
         };
         let key = &record.object_key;
         let summary = tails.summary(key, bytes).await?.with_context(|| format!("read the pack `{key}`"))?;
+        self.parts.staff.learn.spend(u64::from(summary.footer.directory_bytes).max(TAIL_BYTES)).await;
         let mut pack = NewPack::of_summary(&record.tenant, key, record.state, &summary, Vec::new());
         pack.keep_within(within);
         // The day's reach is noted once all packs are done.
