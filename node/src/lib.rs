@@ -18,6 +18,7 @@ pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod node;
+pub mod planted;
 pub mod push;
 pub mod querier;
 pub mod replication;

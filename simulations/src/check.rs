@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 
 use crate::scenario::format::Ties;
 use crate::workload::{Entry, Workload};
@@ -128,7 +129,7 @@ impl Ledger {
     }
 
     /// Begins a push of a stream's next lines, as many as said.
-    pub fn offer(&mut self, stream: u64, lines: u64) -> std::ops::Range<u64> {
+    pub fn offer(&mut self, stream: u64, lines: u64) -> Range<u64> {
         let state = self.streams.entry(stream).or_default();
         let sequences = state.next..state.next + lines;
         state.pushes.insert(sequences.start, Push::default());
@@ -172,6 +173,12 @@ impl Ledger {
         (0..state.next).filter(|sequence| state.is_acknowledged(*sequence)).collect()
     }
 
+    /// Those of them that are of some time.
+    pub fn owed_within(&self, stream: u64, time: &Range<i64>) -> BTreeSet<u64> {
+        let is_within = |sequence: &u64| time.contains(&self.workload.timestamp(stream, *sequence));
+        self.owed(stream).into_iter().filter(is_within).collect()
+    }
+
     /// Holds a count of a whole stream's lines against what was owed when it was asked for.
     pub fn verify_count(&self, stream: u64, least: u64, counted: u64) -> Option<Violation> {
         let most = self.offered(stream);
@@ -179,7 +186,7 @@ impl Ledger {
         wrong.then_some(Violation::Miscounted { stream, counted, least, most })
     }
 
-    /// Holds an answer about a whole stream, oldest line first, against what was owed when it was asked for.
+    /// Holds an answer about a stream, oldest line first, against what was owed when it was asked for.
     pub fn verify(&self, stream: u64, owed: &BTreeSet<u64>, answer: &[Entry]) -> Vec<Violation> {
         let mut violations = Vec::new();
         let mut seen: Vec<(u64, i64)> = Vec::with_capacity(answer.len());

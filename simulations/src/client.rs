@@ -22,8 +22,6 @@ use crate::workload::Workload;
 
 /// Where nodes answer.
 pub const HTTP_PORT: u16 = 3100;
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries to do what must work again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// With more streams than this, each is looked at on one node instead of all.
@@ -187,6 +185,10 @@ impl Clients {
         std::future::pending().await
     }
 
+    fn patience(&self) -> Duration {
+        self.scenario.workload.patience.0
+    }
+
     async fn wait_for(&self, phase: Phase) {
         while self.phase() < phase {
             sleep(Duration::from_millis(10)).await;
@@ -240,7 +242,7 @@ impl Clients {
         self.look_at_all(client).await;
         for node in members {
             loop {
-                let answer = client.call(server(node), "POST", "/flush", &[], PATIENCE).await;
+                let answer = client.call(server(node), "POST", "/flush", &[], self.patience()).await;
                 if answer.as_ref().is_some_and(|(status, _)| *status == 204) {
                     break;
                 }

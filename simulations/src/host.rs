@@ -63,8 +63,20 @@ pub struct Birth {
     pub network: Network,
     /// For its generators.
     pub seed: u64,
-    /// Turns true when it is told to stop, as by SIGTERM.
-    pub stop: watch::Receiver<bool>,
+    /// What it is told to do.
+    pub orders: watch::Receiver<Order>,
+}
+
+/// What a node is told from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Go on.
+    #[default]
+    Run,
+    /// Stop, as by SIGTERM.
+    Stop,
+    /// Leave the cluster, as by `grapevine leave`.
+    Leave,
 }
 
 /// The wall clock of a node: simulated time, and how far this node is off.
@@ -112,7 +124,7 @@ struct Host {
 struct Life {
     runtime: Runtime,
     main: JoinHandle<Result<()>>,
-    stop: watch::Sender<bool>,
+    orders: watch::Sender<Order>,
     /// The runtime's time at `began`.
     origin: Instant,
     began: Duration,
@@ -194,7 +206,7 @@ impl Cluster {
         det::set_clock(now, None, 0);
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
         let origin = runtime.block_on(async { Instant::now() });
-        let (stop, told) = watch::channel(false);
+        let (orders, told) = watch::channel(Order::Run);
         let birth = Birth {
             host,
             incarnation: node.incarnation,
@@ -202,13 +214,13 @@ impl Cluster {
             clock: Arc::clone(&node.clock),
             network,
             seed,
-            stop: told,
+            orders: told,
         };
         let program = &node.program;
         let main = as_host(host, || node.disk.during(|| runtime.spawn(program(birth))));
         node.incarnation += 1;
         (node.paused_until, node.lag) = (Duration::ZERO, Duration::ZERO);
-        node.life = Some(Life { runtime, main, stop, origin, began: now });
+        node.life = Some(Life { runtime, main, orders, origin, began: now });
         Ok(())
     }
 
@@ -223,10 +235,10 @@ impl Cluster {
         self.network.forget(host);
     }
 
-    /// Tells a node to stop, as by SIGTERM. Its program ends by itself.
-    pub fn stop(&mut self, host: usize) {
-        trace::event("stop", host, &[]);
-        self.hosts[host].life.iter().for_each(|life| _ = life.stop.send_replace(true));
+    /// Tells a node to stop or to leave. Its program ends by itself.
+    pub fn order(&mut self, host: usize, order: Order) {
+        trace::event("order", host, &[order as u8]);
+        self.hosts[host].life.iter().for_each(|life| _ = life.orders.send_replace(order));
     }
 
     /// Takes the power from a node: of what its disk was not told to sync, so many changes in a thousand stay.

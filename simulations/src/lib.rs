@@ -4,6 +4,7 @@
 //! the network ([`net`]), the chunk store ([`store`]). One seed decides everything, so that a failure replays
 //! byte for byte.
 
+pub mod canary;
 pub mod check;
 pub mod client;
 pub mod det;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use grapevine_simulations::canary::Canary;
 use grapevine_simulations::host::watch_panics;
 use grapevine_simulations::hunt::{EXIT_BROKEN, Hunt, Verdict};
 use grapevine_simulations::logs::Listener;
@@ -16,7 +17,7 @@ use grapevine_simulations::report::Outcome;
 use grapevine_simulations::run;
 use grapevine_simulations::scale;
 use grapevine_simulations::scenario::format::Kind;
-use grapevine_simulations::scenario::{Canary, Options, SCENARIOS, Scenario, text_of};
+use grapevine_simulations::scenario::{Options, SCENARIOS, Scenario, text_of};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};

@@ -14,12 +14,14 @@ use grapevine::node::Node;
 use grapevine_gossip::endpoint::AsyncUdpSocket;
 use grapevine_gossip::identity::ClusterKey;
 use grapevine_storage::chunk_store::{ChunkStore, StoreOptions};
+use tokio::sync::watch;
 
 use crate::client::{Clients, HTTP_PORT};
-use crate::host::{Birth, Program};
+use crate::host::{Birth, Order, Program};
 use crate::net::{Network, address};
 use crate::random::Random;
 use crate::scenario::Scenario;
+use crate::scenario::format::StoreKind;
 use crate::store::FaultyStore;
 use crate::wire;
 
@@ -89,7 +91,11 @@ impl Net for SimulatedNet {
 /// A key that does not exist, or a value that it cannot have.
 pub fn configuration(scenario: &Scenario, node: usize, seed: u64) -> Result<Config> {
     let plan = &scenario.nodes[node];
-    let membership = if scenario.is_cluster() { membership(scenario, node, seed) } else { Vec::new() };
+    let mut membership = if scenario.is_cluster() { membership(scenario, node, seed) } else { Vec::new() };
+    if scenario.store.kind == StoreKind::Shared {
+        // Nobody goes there, but a store that is named is taken to be everybody's.
+        membership.push(("chunk_store", "s3://simulated".into()));
+    }
     let keys = membership.into_iter().map(|(key, value)| (key.to_owned(), value));
     let keys = keys.chain(plan.config.iter().map(|(key, value)| (key.clone(), value.clone())));
     Config::load("", [], keys).with_context(|| format!("configure node `{}`", plan.name))
@@ -125,7 +131,7 @@ pub fn program(store: FaultyStore, config: Config, nodes: Nodes) -> Program {
 }
 
 async fn serve(birth: Birth, store: FaultyStore, config: Config, nodes: Nodes) -> Result<()> {
-    let Birth { host, data_dir, clock, network, seed, mut stop, .. } = birth;
+    let Birth { host, data_dir, clock, network, seed, mut orders, .. } = birth;
     let net = Arc::new(SimulatedNet { network: network.clone(), host });
     let env = Env { clock, net, exec: Exec::inline(), data_dir, seed };
     let retries = StoreOptions { seed, ..StoreOptions::default() };
@@ -139,10 +145,10 @@ async fn serve(birth: Birth, store: FaultyStore, config: Config, nodes: Nodes) -
         async move { Box::pin(node.housekeeper.run(&node.ingester, &node.deletes)).await }
     });
     let socket = network.bind(host, HTTP_PORT)?;
-    tokio::select! {
-        () = wire::serve(router(Arc::clone(&node)), socket) => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
+    let left = tokio::select! {
+        () = wire::serve(router(Arc::clone(&node)), socket) => Ok(()),
+        left = depart(&node, &mut orders) => left,
+    };
     match tokio::time::timeout(FLUSH_ON_STOP, node.ingester.flush_all()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "not everything was packed"),
@@ -153,7 +159,19 @@ async fn serve(birth: Birth, store: FaultyStore, config: Config, nodes: Nodes) -
     }
     working.abort();
     keeping.abort();
-    Ok(())
+    left
+}
+
+/// Waits until the node is to end. Who leaves takes and answers requests until all is handed over.
+async fn depart(node: &Node, orders: &mut watch::Receiver<Order>) -> Result<()> {
+    let order = orders.wait_for(|order| *order != Order::Run).await.map(|order| *order);
+    match (order, &node.replication) {
+        (Ok(Order::Leave), Some(replication)) => {
+            let most = node.config.cluster.leave_timeout.0;
+            replication.hand_over(most, |_| ()).await.context("leave the cluster")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The program of the clients' machine.

@@ -12,16 +12,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::canary::Canary;
 use crate::client::{Clients, Phase};
 use crate::effects::{Effect, Effects};
 use crate::health;
-use crate::host::{Cluster, Incident};
+use crate::host::{Cluster, Incident, Order};
 use crate::logs;
 use crate::member::{self, Nodes};
 use crate::net::{Network, Weather};
 use crate::report::Outcome;
 use crate::scenario::format::StoreKind;
-use crate::scenario::{Canary, Options, Scenario};
+use crate::scenario::{Options, Scenario};
 use crate::schedule::{Event, Fault};
 use crate::store::{FaultyStore, StoreFaults};
 use crate::timeline::{self, Mark, Stretch};
@@ -104,6 +105,8 @@ struct Run {
     members: Vec<Member>,
     /// Text in the store in relation to one copy.
     weight: Option<f64>,
+    /// A bug is planted: once it is found, the run is over.
+    is_canary: bool,
     /// When it is to be noted again who leads.
     led_at: Duration,
     /// When all had found together, from which on faults are counted.
@@ -159,6 +162,7 @@ impl Run {
                 faults.folder_syncs_lie = options.canary == Some(Canary::FolderSyncsLie);
             });
         }
+        options.canary.into_iter().for_each(Canary::plant);
         let effects = Effects::new(stores.clone(), good_store(&scenario, options));
         let member = |node: usize| Member { belongs: !scenario.nodes[node].spare, ..Member::default() };
         let members = (0..count).map(member).collect();
@@ -174,6 +178,7 @@ impl Run {
             due,
             members,
             weight: None,
+            is_canary: options.canary.is_some(),
             led_at,
             began: Duration::ZERO,
         })
@@ -253,6 +258,7 @@ impl Run {
     }
 
     fn step(&mut self) -> Result<()> {
+        ensure!(!self.is_canary || self.clients.violations().is_empty(), "the planted bug was found");
         self.effects.end_due(&self.cluster);
         self.do_due()?;
         if self.cluster.now() >= self.led_at {
@@ -278,11 +284,14 @@ impl Run {
         self.cluster.crash(node);
         timeline::open(Stretch::Down, node, "stopped");
         let told = std::mem::take(&mut self.members[node].stopping);
+        let leaving = std::mem::take(&mut self.members[node].leaving);
+        self.clients.note_trouble(node);
         if let Err(error) = &result {
             state(Some(node), &format!("ended: {error:#}"));
             self.clients.node_ended();
-        } else if self.members[node].leaving {
+        } else if leaving {
             state(Some(node), "has left");
+            self.clients.set_member(node, false);
             self.members[node] = Member::default();
             return Ok(());
         } else {
@@ -306,6 +315,7 @@ impl Run {
         timeline::open(Stretch::Down, node, why);
         let now = self.cluster.now();
         let told = std::mem::take(&mut self.members[node].stopping);
+        self.members[node].leaving = false;
         self.members[node].paused_until = Duration::ZERO;
         timeline::close(Stretch::Paused, node);
         self.upgrade_next(now, told);
@@ -404,10 +414,13 @@ impl Run {
         nodes.into_iter().filter(|node| self.members[*node].belongs).collect()
     }
 
-    /// Nobody asks it any longer; it hands over and ends by itself.
+    /// It takes and answers requests as ever, hands over, and ends by itself. One that is down cannot be told.
     fn leave(&mut self, node: usize) {
-        self.members[node].leaving = true;
-        self.clients.set_member(node, false);
+        if self.cluster.is_up(node) && self.members[node].belongs && self.members[node].stopping.is_none() {
+            state(Some(node), "is told to leave");
+            self.members[node].leaving = true;
+            self.cluster.order(node, Order::Leave);
+        }
     }
 
     fn do_due(&mut self) -> Result<()> {
@@ -425,10 +438,11 @@ impl Run {
                     return Ok(());
                 }
                 let (node, told) = (nodes.remove(0), Some((nodes, apart)));
-                if self.cluster.is_up(node) && self.members[node].stopping.is_none() {
+                let is_going = self.members[node].stopping.is_some() || self.members[node].leaving;
+                if self.cluster.is_up(node) && !is_going {
                     state(Some(node), "is told to stop");
                     self.members[node].stopping = told;
-                    self.cluster.stop(node);
+                    self.cluster.order(node, Order::Stop);
                 } else {
                     self.upgrade_next(now, told);
                 }
@@ -456,6 +470,10 @@ impl Run {
         state(None, "all faults end");
         self.effects.end_all(&self.cluster);
         for (node, member) in self.members.iter_mut().enumerate() {
+            if member.leaving {
+                // Clients that must be answered ask those that stay.
+                self.clients.set_member(node, false);
+            }
             member.paused_until = Duration::ZERO;
             self.cluster.resume(node);
             self.cluster.set_skew(node, 0);

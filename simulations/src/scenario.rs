@@ -12,19 +12,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use self::format::{Expect, File, Generator, Kind, Store, Workload};
+use crate::canary::Canary;
 use crate::net::Weather;
 use crate::schedule::{self, Actors, Event, Fault};
-
-/// A bug planted on purpose: a harness that does not find it is worth nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Canary {
-    /// Syncs of files do nothing: a node that acknowledges before it syncs.
-    SyncsLie,
-    /// Syncs of folders do nothing: a node that forgets that names must be synced too.
-    FolderSyncsLie,
-    /// Puts into the chunk store do nothing: a node that lets go of a pack before it is stored.
-    PutsLie,
-}
 
 /// What a run is told, beside its scenario.
 #[derive(Clone, Debug, Default)]
@@ -61,10 +51,11 @@ macro_rules! shipped {
 }
 
 /// All that come along.
-pub const SCENARIOS: [Shipped; 9] = shipped![
+pub const SCENARIOS: [Shipped; 10] = shipped![
     "lone-node",
     "three-nodes",
     "five-nodes-two-zones",
+    "grows-and-shrinks",
     "two-flaky-shops-and-a-head-office",
     "rolling-upgrade-at-peak",
     "ship-at-sea",

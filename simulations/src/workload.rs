@@ -40,19 +40,30 @@ pub struct Entry {
 }
 
 impl Workload {
-    /// The entry of a stream at a place in its sequence.
-    pub fn entry(&self, stream: u64, sequence: u64) -> Entry {
+    /// The time of the entry of a stream at a place in its sequence, and the chance that draws the rest of it.
+    fn begun(&self, stream: u64, sequence: u64) -> (i64, Random) {
         let mut random = Random::of_part(self.seed, "line");
         let mut random = Random::new(random.next() ^ (stream << 40) ^ sequence);
         random.next();
         let late = if random.permille(LATE_PERMILLE) { random.within(1..=LATE_STEPS_MAX) } else { 0 };
         let step = (sequence / TIE) as i64 - late as i64;
+        (Self::origin(stream) + step * STEP_NANOS, random)
+    }
+
+    /// The timestamp of the entry of a stream at a place in its sequence.
+    pub fn timestamp(&self, stream: u64, sequence: u64) -> i64 {
+        self.begun(stream, sequence).0
+    }
+
+    /// The entry of a stream at a place in its sequence.
+    pub fn entry(&self, stream: u64, sequence: u64) -> Entry {
+        let (timestamp, mut random) = self.begun(stream, sequence);
         let length = if random.permille(LONG_PERMILLE) { 4000 } else { random.within(0..=200) };
         let mut line = format!("stream={stream} sequence={sequence} text=");
         for _ in 0..length / 16 {
             let _ = write!(line, "{:016x}", random.next());
         }
-        Entry { timestamp: Self::origin(stream) + step * STEP_NANOS, line }
+        Entry { timestamp, line }
     }
 
     fn origin(stream: u64) -> i64 {
@@ -82,9 +93,12 @@ impl Workload {
         serde_json::json!({ "stream": labels, "values": values })
     }
 
-    /// The target of a query for all of a stream, oldest line first.
-    pub fn query_target(stream: u64, limit: usize) -> String {
-        let (start, end) = (EPOCH_NANOS - 3 * DAY_NANOS, EPOCH_NANOS + DAY_NANOS);
+    /// All of the time that entries are of.
+    pub const ALL: Range<i64> = EPOCH_NANOS - 3 * DAY_NANOS..EPOCH_NANOS + DAY_NANOS;
+
+    /// The target of a query for a stream's lines of some time, oldest line first.
+    pub fn query_target(stream: u64, time: &Range<i64>, limit: usize) -> String {
+        let Range { start, end } = time;
         let query = Self::selector(stream);
         format!(
             "/loki/api/v1/query_range?query={query}&start={start}&end={end}&limit={limit}&direction=forward"

@@ -29,6 +29,7 @@ use super::wire::{Frame, Message};
 use super::{Asker, Querier, explain};
 use crate::cluster::Cluster;
 use crate::cluster::message::{decode, encode};
+use crate::planted::{self, Bug};
 
 /// Readers whose long answers are taken in at once. Each holds what it found until then, and what is half taken in
 /// is held here; answers of one item are never kept waiting.
@@ -213,6 +214,7 @@ impl<'q> Scatter<'q> {
     /// What is known in the end beside the answer.
     pub(super) fn finish(self) -> Notes {
         let Scatter { mut notes, fan, .. } = self;
+        let fan = fan.filter(|_| !planted::is(Bug::KeepsSilent));
         for (node, why) in fan.iter().flat_map(|fan| fan.spread.unreachable()) {
             if let Some(why) = why {
                 tracing::debug!(%node, why, "a member could not be reached");

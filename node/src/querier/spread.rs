@@ -12,6 +12,7 @@ use grapevine_gossip::membership::{Peer, State, View};
 use grapevine_gossip::ring::{NodeId, Ring, TokenRange};
 
 use super::share::Share;
+use crate::planted::{self, Bug};
 
 /// The members of a query's moment, and what has become of them since.
 #[derive(Clone, Debug)]
@@ -90,6 +91,11 @@ impl Spread {
                 let mut order = self.ring.preference(range.last, self.replicas);
                 order.find(|member| self.is_live(&member.id))
             };
+            if planted::is(Bug::ReadsTwice)
+                && let Some(second) = owners.iter().nth(1)
+            {
+                of_reader.entry(&second.id).or_default().push(range);
+            }
             match owner.or_else(stand_in) {
                 Some(reader) => of_reader.entry(&reader.id).or_default().push(range),
                 None => orphaned.push(range),

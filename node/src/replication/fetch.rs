@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
+use grapevine_storage::chunk_store::StoreError;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -94,6 +95,19 @@ impl Replication {
         exec.run(Lane::Disk, keep).await.with_context(|| format!("fetch `{object_key}` from `{from}`"))
     }
 
+    /// Gives a pack that only this node's store has: it may be no directory, and not the asker's.
+    async fn give_stored(&self, object_key: &str, reply: &mut Reply) -> Result<(), Refusal> {
+        let failed = |error: StoreError| Refusal::new(RefusalCode::Failed, error.to_string());
+        let bytes = self.parts.store.head(object_key).await.map_err(failed)?.bytes;
+        let mut at = 0;
+        while at < bytes {
+            let end = bytes.min(at + ITEM_BYTES as u64);
+            reply.send(self.parts.store.get_range(object_key, at..end).await.map_err(failed)?).await?;
+            at = end;
+        }
+        Ok(())
+    }
+
     fn pack_paths(&self, object_key: &str) -> Vec<PathBuf> {
         let spooled = self.parts.spool.path(object_key);
         [Some(spooled), self.parts.store.local_path(object_key)].into_iter().flatten().collect()
@@ -115,10 +129,7 @@ impl Handler for Gives {
             let paths = self.0.pack_paths(&object_key);
             let open = move || paths.into_iter().find_map(|path| File::open(path).ok());
             let Some(mut file) = exec.run(Lane::Disk, open).await else {
-                return Err(Refusal::new(
-                    RefusalCode::Failed,
-                    format!("`{object_key}` is not on this node's disk"),
-                ));
+                return self.0.give_stored(&object_key, reply).await;
             };
             let mut at = from;
             loop {

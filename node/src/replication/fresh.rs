@@ -25,6 +25,7 @@ use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::{CATCH_UP, UNCONFIRMED};
 use crate::exec::Lane;
 use crate::ingester::heads::HeadKey;
+use crate::planted::{self, Bug};
 use crate::querier::freshness::{Doubt, Found, Freshness, UNCONFIRMED_MAX, Unconfirmed};
 use crate::querier::share::Share;
 use crate::querier::spread::Spread;
@@ -50,6 +51,9 @@ impl Freshness for Fresh {
         spread: &Spread,
         deadline: Instant,
     ) -> Found {
+        if planted::is(Bug::DoubtsNothing) {
+            return Found::default();
+        }
         let readers = spread.assign(&Share::all()).readers;
         let is_alone = self.0.placement().live_peers().next().is_none();
         if is_alone && readers.iter().all(|(reader, _)| reader == self.0.parts.cluster.me()) {

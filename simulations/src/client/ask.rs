@@ -1,13 +1,14 @@
 //! Asking: lines and counts of a stream, from any node. An answer is complete, or its warning is true.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{Clients, PATIENCE, Phase, State, server, told};
+use super::{Clients, Phase, State, server, told};
 use crate::det;
 use crate::random::Random;
 use crate::timeline::{self, Mark};
@@ -16,8 +17,12 @@ use crate::wire::Client;
 use crate::workload::{Entry, Workload};
 
 const QUERY_LIMIT: usize = 5000;
-/// One of so many questions is for a count.
+/// One of so many questions is for a count, one for all of a stream.
 const COUNTS_ONE_IN: u64 = 4;
+/// How many lines back others reach, ...
+const YOUNG_LINES: u64 = 1000;
+/// ... and for how much time on either side of such a line.
+const AROUND_NANOS: i64 = 3_000_000_000;
 
 /// What Loki's API says about one stream.
 struct Answer<T> {
@@ -41,17 +46,42 @@ impl Clients {
             let stream = streams[random.below(streams.len() as u64) as usize];
             match random.below(COUNTS_ONE_IN) {
                 0 => self.count(client, node, stream).await,
-                _ => self.look_at(client, node, stream).await,
+                1 => self.look_at(client, node, stream).await,
+                _ => self.look_at_some(client, node, stream, &mut random).await,
             };
         }
     }
 
-    /// Asks for the lines of one stream and holds the answer against the ledger. True if it was complete.
+    /// Asks for all lines of one stream and holds the answer against the ledger. True if it was complete.
     pub(super) async fn look_at(&self, client: &Client, node: usize, stream: u64) -> bool {
         let owed = self.state().ledger.owed(stream);
+        self.ask_for(client, node, stream, Workload::ALL, owed).await
+    }
+
+    /// The same with the lines around one of the last: whole streams, over and over, are most of what a run costs.
+    async fn look_at_some(&self, client: &Client, node: usize, stream: u64, random: &mut Random) -> bool {
+        let (time, owed) = {
+            let ledger = &self.state().ledger;
+            let offered = ledger.offered(stream);
+            let around = offered.saturating_sub(random.below(offered.min(YOUNG_LINES) + 1));
+            let at = self.lines.timestamp(stream, around);
+            let time = at - AROUND_NANOS..at + AROUND_NANOS;
+            (time.clone(), ledger.owed_within(stream, &time))
+        };
+        self.ask_for(client, node, stream, time, owed).await
+    }
+
+    async fn ask_for(
+        &self,
+        client: &Client,
+        node: usize,
+        stream: u64,
+        time: Range<i64>,
+        owed: BTreeSet<u64>,
+    ) -> bool {
         let asked = det::elapsed();
-        let target = Workload::query_target(stream, QUERY_LIMIT);
-        let response = client.call(server(node), "GET", &target, &[], PATIENCE).await;
+        let target = Workload::query_target(stream, &time, QUERY_LIMIT);
+        let response = client.call(server(node), "GET", &target, &[], self.patience()).await;
         let answer = read(response.as_ref(), entries);
         let mut state = self.state();
         let what = format!("lines of stream {stream} from node {node}");
@@ -61,6 +91,9 @@ impl Clients {
         for violation in state.ledger.verify(stream, &owed, &answer.result) {
             state.tell(&format!("{violation} (asked of node {node})"));
         }
+        if let Some(entry) = answer.result.iter().find(|entry| !time.contains(&entry.timestamp)) {
+            state.tell(&format!("{what}: `{}` is not of the time asked for, {time:?}", entry.timestamp));
+        }
         complete
     }
 
@@ -69,7 +102,7 @@ impl Clients {
         let owed = self.state().ledger.owed(stream).len() as u64;
         let asked = det::elapsed();
         let target = Workload::count_target(stream);
-        let response = client.call(server(node), "GET", &target, &[], PATIENCE).await;
+        let response = client.call(server(node), "GET", &target, &[], self.patience()).await;
         let answer = read(response.as_ref(), number);
         let mut state = self.state();
         let what = format!("a count of stream {stream} from node {node}");

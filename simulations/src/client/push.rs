@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{AGAIN, Clients, PATIENCE, Phase, server, told};
+use super::{AGAIN, Clients, Phase, server, told};
 use crate::det;
 use crate::random::Random;
 use crate::timeline::{self, Mark};
@@ -90,7 +90,7 @@ impl Clients {
         for (stream, sequences) in parts {
             self.state().ledger.send(*stream, sequences.start, node);
         }
-        let answer = client.call(server(node), "POST", PUSH, &body, PATIENCE).await;
+        let answer = client.call(server(node), "POST", PUSH, &body, self.patience()).await;
         let status = answer.as_ref().map(|(status, _)| *status);
         let mut state = self.state();
         state.counts.pushes += 1;

@@ -150,6 +150,8 @@ pub struct Workload {
     pub busy: Period,
     /// ... then none for so long, and again. 0 is never quiet.
     pub quiet: Period,
+    /// How long a client waits for an answer before it gives up.
+    pub patience: Period,
 }
 
 impl Default for Workload {
@@ -161,6 +163,7 @@ impl Default for Workload {
             queries_per_second: 1.2,
             busy: Period::seconds(60),
             quiet: Period::ZERO,
+            patience: Period::seconds(5),
         }
     }
 }
