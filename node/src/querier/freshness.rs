@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::share::Share;
 use super::spread::Spread;
 
-/// Pushes that one query can be told of. Ten thousand a second, confirmed within a second, fit; what does not fit is
-/// a warning in the answer.
+/// Pushes that one query can be told of, each once for each holder. Ten thousand a second with two other holders,
+/// confirmed within half a second, fit; what does not fit is a warning in the answer.
 pub const UNCONFIRMED_MAX: usize = 16_384;
 
 /// What a reader may lack.

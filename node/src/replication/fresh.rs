@@ -97,7 +97,8 @@ impl Replication {
             async move { (&peer.id, call.await) }
         });
         let (own, theirs) = tokio::join!(self.doubted(message), futures_util::future::join_all(asked));
-        let mut known: BTreeMap<Doubt, NodeId> = BTreeMap::new();
+        // Each holder of a push, for none need hold all its streams.
+        let mut known: BTreeSet<(Doubt, NodeId)> = BTreeSet::new();
         let mut packs: BTreeSet<(NodeId, Day)> = BTreeSet::new();
         let mut note = |holder: &NodeId, doubtful: Doubtful| {
             let Doubtful { pushes, beyond, .. } = &doubtful;
