@@ -104,16 +104,21 @@ impl Cluster {
         let [left, there] = [left, there]
             .map(|peers| peers.iter().map(|peer| peer.address.to_string()).collect::<Vec<String>>());
         self.views.send_replace(Arc::clone(&view));
-        // Tokens are kept as soon as they are there: a node that forgot them would take others.
-        self.keep(me.tokens.clone(), there, left).await;
+        // Tokens are kept as soon as they are there: a node that forgot them would take others. Who has left gives them up:
+        // back with them it would take pushes before those who stayed know of it.
+        let tokens = match me.state {
+            State::Left => Some(Vec::new()),
+            _ => Some(me.tokens).filter(|tokens| !tokens.is_empty()),
+        };
+        self.keep(tokens, there, left).await;
     }
 
     /// Writes down what changed. A disk that refuses is no reason to leave: the next change tries again.
-    async fn keep(&self, tokens: Vec<Token>, there: Vec<String>, left: Vec<String>) {
+    async fn keep(&self, tokens: Option<Vec<Token>>, there: Vec<String>, left: Vec<String>) {
         let home = Arc::clone(&self.home);
         let kept = self.exec.run(Lane::Disk, move || {
             let mut home = lock(&home);
-            if !tokens.is_empty() {
+            if let Some(tokens) = tokens {
                 home.keep_tokens(&tokens)?;
             }
             // Those not in sight stay behind the others: they may be who is left after a long separation.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use grapevine_gossip::identity::ClusterKey;
-use grapevine_gossip::membership::View;
+use grapevine_gossip::membership::{State, View};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::{Cluster, advertised, home};
+use super::{Cluster, advertised, home, lock};
 use crate::config::Config;
 use crate::env::{Env, SystemClock, SystemNet, WallClock};
 
@@ -116,6 +116,22 @@ async fn members_find_each_other_and_come_back_with_their_tokens() {
         let view = sees(node, "both placed again", |view| placed(view, 2)).await;
         assert_eq!(view.ring().hash(), ring);
     }
+}
+
+#[tokio::test]
+async fn a_member_that_has_left_gives_its_tokens_up() {
+    let a = Place::founder();
+    let first = a.start().await;
+    let second = Place::joining(&a.token(first.address())).start().await;
+    sees(&second, "both placed", |view| placed(view, 2)).await;
+    second.set_state(State::Left).await;
+    let given_up = async {
+        while !lock(&second.home).tokens().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), given_up).await.expect("it keeps no tokens");
+    sees(&first, "itself alone in the ring", |view| view.ring().members().len() == 1).await;
 }
 
 #[tokio::test]
