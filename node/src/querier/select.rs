@@ -145,7 +145,7 @@ pub fn incomplete_days(index: &Index, range: TimeRange) -> Result<Vec<String>, I
     let mut warnings = Vec::new();
     if index.is_unsure() {
         warnings.push(
-            "the chunk store could not be looked through yet, and the index is empty: lines may be missing"
+            "the chunk store could not be looked through since the node started without an index: lines may be missing"
                 .to_owned(),
         );
     }
