@@ -152,3 +152,22 @@ impl Handler for Gives {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ITEM_BYTES, Incoming};
+
+    #[test]
+    fn what_came_of_a_pack_before_is_taken_up_and_hashes_as_if_it_had_come_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pack");
+        let bytes: Vec<u8> = (0..2 * ITEM_BYTES + 77).map(|n| (n * 7 % 251) as u8).collect();
+        let (before, after) = bytes.split_at(ITEM_BYTES + 5);
+        drop(Incoming::open(&path).unwrap().write(before).unwrap());
+        let again = Incoming::open(&path).unwrap();
+        assert_eq!(again.bytes, before.len() as u64, "the rest is asked for from here");
+        let whole = again.write(after).unwrap();
+        assert_eq!(whole.hash.digest128(), xxhash_rust::xxh3::xxh3_128(&bytes));
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+}

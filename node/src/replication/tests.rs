@@ -240,6 +240,12 @@ async fn owners_with_stores_of_their_own_each_keep_the_packs() {
         packs.iter().all(|(_, record)| node.store.local_path(&record.object_key).unwrap().is_file())
     })
     .await;
+    for bed in trio.nodes.iter().flatten() {
+        let learn = bed.node.workers.get("learn").unwrap().report();
+        let fetched = bed.node.metrics.fetched_bytes.get();
+        assert!(fetched > 0 && learn.bytes >= fetched, "{fetched} bytes were fetched: {learn:?}");
+        assert!(learn.bytes_per_s.is_some(), "as fast as it goes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
