@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
+use grapevine_storage::index::PackId;
 use grapevine_storage::scan::LineFilter;
 
 use super::error::QueryError;
@@ -90,6 +91,8 @@ impl Warnings {
 pub(super) struct Queue {
     works: Mutex<VecDeque<Work>>,
     warnings: Mutex<Warnings>,
+    /// Held by who brings filters for all.
+    pub(super) ahead: tokio::sync::Mutex<()>,
 }
 
 const POISON: &str = "a panic while a query runs ends the process";
@@ -109,7 +112,11 @@ pub async fn drive<J: Job>(
     if packs.is_remote() && job.reading() == Reading::AnyOrder {
         works.sort_by_key(Work::place);
     }
-    let queue = Arc::new(Queue { works: Mutex::new(works.into()), warnings: Mutex::default() });
+    let queue = Arc::new(Queue {
+        works: Mutex::new(works.into()),
+        warnings: Mutex::default(),
+        ahead: tokio::sync::Mutex::default(),
+    });
     let workers = locals.into_iter().map(|local| async {
         match packs.is_remote() {
             true => remote::run(exec, packs, job, &queue, local).await,
@@ -140,6 +147,13 @@ impl Queue {
     pub(super) fn next_if(&self, wanted: impl FnOnce(&Work) -> bool) -> Option<Work> {
         let mut works = self.works.lock().expect(POISON);
         if works.front().is_some_and(wanted) { works.pop_front() } else { None }
+    }
+
+    /// The next works of one chunk of a pack, so many at most, which stay where they are.
+    pub(super) fn next_of(&self, pack: PackId, most: usize) -> Vec<Work> {
+        let works = self.works.lock().expect(POISON);
+        let is_of_it = |work: &&Work| work.chunk().is_some_and(|chunk| chunk.pack == pack);
+        works.iter().take(4 * most).filter(is_of_it).take(most).cloned().collect()
     }
 
     pub(super) fn warn(&self, unreadable: Unreadable) {

@@ -123,14 +123,18 @@ impl Packs {
         self.fetch_ranges(&chunk.record, wanted.iter().map(ranges).collect()).await
     }
 
+    /// Whether a chunk's filter is in memory, or it has none.
+    pub fn knows_filter(&self, chunk: &PackedChunk) -> bool {
+        chunk.chunk.filter.length == 0 || lock(&self.filters).get(&(chunk.pack, chunk.chunk.number)).is_some()
+    }
+
     /// Fetches the filters of chunks of one pack, but for those in memory.
     ///
     /// # Errors
     /// The store's, as text.
     pub async fn fetch_filters(&self, chunks: &[&PackedChunk]) -> Result<Vec<Option<ChunkSource>>, String> {
         let range = |chunk: &&PackedChunk| {
-            let is_known = lock(&self.filters).get(&(chunk.pack, chunk.chunk.number)).is_some();
-            let range = chunk.chunk.entry().filter.filter(|_| !is_known);
+            let range = chunk.chunk.entry().filter.filter(|_| !self.knows_filter(chunk));
             range.and_then(|range| chunk.record.footer().filters().file_range_of(range)).into_iter().collect()
         };
         let ranges: Vec<Vec<Range<u64>>> = chunks.iter().map(range).collect();

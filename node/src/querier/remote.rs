@@ -2,7 +2,8 @@
 //!
 //! A request takes longer than reading what it brings. So works of one pack that follow one another are taken together:
 //! their filters come first, in one request, and then what of their chunks the filters have left. A query that stops when
-//! it has enough lines fetches text work by work, for most of what it fetched ahead would be for nothing.
+//! it has enough lines takes works one by one, each worker its own, for most of the text that it fetched ahead would be for
+//! nothing; filters alone it brings for many at once.
 
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ use super::select::PackedChunk;
 use super::work::{Fetched, Unreadable, Work, unreadable};
 use crate::exec::{Exec, Lane};
 
-/// Works that are taken together. More save requests, and leave less for others to do meanwhile.
+/// Works that are taken together. More save requests for filters, and leave less for others to do meanwhile.
 const WORKS_MAX: usize = 64;
-/// Bytes of blocks that are taken together: so much memory each of a query's workers may hold.
+/// Bytes of blocks that are fetched together: so much memory each of a query's workers may hold.
 const BLOCK_BYTES_MAX: u64 = 2 << 20;
 
 /// Reads works of the queue until there is none.
@@ -30,14 +31,18 @@ pub(super) async fn run<J: Job>(
     mut local: J::Local,
 ) -> Result<J::Local, QueryError> {
     loop {
-        let mut batch = queue.next_batch(&**job);
-        if batch.is_empty() {
-            return Ok(local);
+        let one_by_one = job.reading() == Reading::UntilEnough;
+        let mut batch = match one_by_one {
+            true => queue.next(&**job).into_iter().collect(),
+            false => queue.next_batch(&**job),
+        };
+        let Some(first) = batch.first() else { return Ok(local) };
+        if one_by_one && job.filter().has_demands() {
+            look_ahead(packs, queue, first).await;
         }
         leave_out_ruled_out(packs, &**job, &mut batch, &mut local).await;
-        let together = if job.reading() == Reading::UntilEnough { 1 } else { WORKS_MAX };
         while !batch.is_empty() {
-            let rest = batch.split_off(together.min(batch.len()));
+            let rest = batch.split_off(together(&**job, &batch));
             let works = std::mem::replace(&mut batch, rest);
             if works.iter().all(|work| job.is_done_before(work)) {
                 continue;
@@ -46,6 +51,36 @@ pub(super) async fn run<J: Job>(
             local = process(exec, packs, job, queue, works, fetched, local).await?;
         }
     }
+}
+
+/// Brings the filters of a work and of those that come next into memory, in one request. A filter that cannot be had is
+/// asked for again when its work's turn comes.
+async fn look_ahead(packs: &Packs, queue: &Queue, work: &Work) {
+    let Some(chunk) = work.chunk() else { return };
+    // Who waits for its turn finds the filter there.
+    let _turn = queue.ahead.lock().await;
+    if packs.knows_filter(chunk) {
+        return;
+    }
+    let next = queue.next_of(chunk.pack, WORKS_MAX);
+    let chunks: Vec<&PackedChunk> = [chunk].into_iter().chain(next.iter().filter_map(Work::chunk)).collect();
+    let Ok(filters) = packs.fetch_filters(&chunks).await else { return };
+    for (chunk, filter) in chunks.into_iter().zip(filters) {
+        if let Err(error) = packs.filter(chunk, filter.as_ref()) {
+            tracing::debug!(%error, "a filter cannot be read");
+        }
+    }
+}
+
+/// How many of the first works are fetched and read together: one at least.
+fn together<J: Job>(job: &J, batch: &[Work]) -> usize {
+    let wants_text = job.reads_text();
+    let mut bytes = 0;
+    let fits = |work: &&Work| {
+        bytes += if wants_text { work.block_bytes() } else { 0 };
+        bytes <= BLOCK_BYTES_MAX
+    };
+    batch.iter().take_while(fits).count().max(1)
 }
 
 /// A filter that cannot be fetched rules nothing out.
@@ -125,13 +160,11 @@ impl Queue {
     fn next_batch<J: Job>(&self, job: &J) -> Vec<Work> {
         let mut batch: Vec<Work> = self.next(job).into_iter().collect();
         let Some(pack) = batch.first().and_then(Work::chunk).map(|chunk| chunk.pack) else { return batch };
-        let mut bytes = batch.iter().map(Work::block_bytes).sum::<u64>();
-        let fits = |work: &Work, bytes: &mut u64, count: usize| {
-            *bytes += work.block_bytes();
+        let fits = |work: &Work, count: usize| {
             let is_of_it = work.chunk().is_some_and(|chunk| chunk.pack == pack);
-            is_of_it && count < WORKS_MAX && *bytes <= BLOCK_BYTES_MAX && !job.is_done_before(work)
+            is_of_it && count < WORKS_MAX && !job.is_done_before(work)
         };
-        while let Some(work) = self.next_if(|work| fits(work, &mut bytes, batch.len())) {
+        while let Some(work) = self.next_if(|work| fits(work, batch.len())) {
             batch.push(work);
         }
         batch
