@@ -30,6 +30,8 @@ use crate::trace;
 
 /// Bytes read back at once while a file's old contents are logged.
 const CUT_BYTES_MAX: u64 = 256 << 20;
+/// LMDB writes whole pages.
+const PAGE_BYTES: u64 = 4096;
 
 thread_local! {
     /// The disk of the node that this thread runs at the moment.
@@ -205,7 +207,10 @@ impl State {
     }
 
     fn wrote(&mut self, file: &Stat, offset: u64, old: Vec<u8>, new: &[u8], durable: bool) {
-        trace::event("wrote", self.node, new);
+        // LMDB leaves bytes of its pages as it found them in memory: they differ from run to run, and decide nothing.
+        let is_pages = offset.is_multiple_of(PAGE_BYTES) && (new.len() as u64).is_multiple_of(PAGE_BYTES);
+        let length = (new.len() as u64).to_le_bytes();
+        trace::event("wrote", self.node, if is_pages { &length } else { new });
         let length_before = file.st_size as u64;
         let change = Change::Write { at: offset, old, new: new.to_vec(), length_before };
         let changes = self.changes(FileId::of(file));
