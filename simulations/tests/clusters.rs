@@ -1,4 +1,5 @@
 //! Scenarios of several nodes, by the executable.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use std::path::PathBuf;
 
