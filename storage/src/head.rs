@@ -519,6 +519,7 @@ mod tests {
     use crate::atom::PushId;
     use crate::entry::EntryRef;
     use crate::pack::limits::BLOCK_TEXT_BYTES;
+    use crate::pack::limits::CHUNK_BLOCKS;
     use crate::pack::{BlockReader, BlockText, Level, Sealer, TextBuffer};
     use crate::stream::{Labels, StreamId};
     use crate::wal::{Mark, SegmentNumber, SegmentRef, Sequence, WalId};
@@ -590,7 +591,7 @@ mod tests {
         head.complete_chunk();
         assert_eq!(all(&head), expected, "complete");
         let flushing = head.begin_flush().unwrap();
-        assert_eq!(flushing.chunks.len(), 4);
+        assert_eq!(flushing.chunks.len(), 40_usize.div_ceil(2 * CHUNK_BLOCKS));
         assert_eq!(all(&head), expected, "flushing");
         head.end_flush(false);
         assert_eq!(all(&head), expected, "given back");
@@ -634,7 +635,7 @@ mod tests {
     fn full_chunks_are_complete_without_being_asked() {
         let head = head();
         let mut sealer = Sealer::new(Level::default());
-        for timestamp in 0..13 {
+        for timestamp in 0..=2 * CHUNK_BLOCKS as i64 {
             append(&head, timestamp, &half(timestamp));
         }
         head.seal_waiting(&mut sealer);
