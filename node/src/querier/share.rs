@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use grapevine_gossip::ring::{Token, TokenRange};
-use grapevine_storage::index::{difference, intersection};
+use grapevine_storage::index::{difference, holds, intersection};
 use grapevine_storage::stream::StreamId;
 
 /// A set of tokens. Cheap to clone.
@@ -61,9 +61,7 @@ impl Share {
 
     /// Whether a token is in it.
     pub fn holds_token(&self, token: u64) -> bool {
-        let Some(arcs) = &self.arcs else { return true };
-        let after = arcs.partition_point(|(first, _)| *first <= token);
-        after.checked_sub(1).is_some_and(|at| token <= arcs[at].1)
+        self.arcs.as_ref().is_none_or(|arcs| holds(arcs, token))
     }
 
     /// The ranges it is made of, ascending.

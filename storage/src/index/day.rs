@@ -47,10 +47,7 @@ pub struct NewPack {
 impl NewPack {
     /// Leaves out the streams whose tokens lie beyond these arcs: another node's index has them.
     pub fn keep_within(&mut self, arcs: Arcs) {
-        let keep = |stream: StreamId| {
-            let after = arcs.partition_point(|(first, _)| *first <= stream.token());
-            after.checked_sub(1).is_some_and(|at| stream.token() <= arcs[at].1)
-        };
+        let keep = |stream: StreamId| reach::holds(&arcs, stream.token());
         let all = self.streams.len();
         self.streams.retain(|stream| keep(stream.id));
         self.covers.1.retain(|cover| keep(cover.stream));

@@ -51,7 +51,7 @@ pub use self::flushed::FlushMark;
 pub use self::keys::MAX_TENANT_BYTES;
 pub use self::matcher::{Matcher, Test};
 pub use self::packs::{PackId, PackRecord, PackState};
-pub use self::reach::{Arcs, difference, intersection};
+pub use self::reach::{Arcs, difference, holds, intersection};
 pub use self::snapshot::Snapshot;
 pub use self::streams::StreamRecord;
 

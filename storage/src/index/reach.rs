@@ -42,6 +42,12 @@ pub(super) fn narrow(tables: &Tables, txn: &mut RwTxn<'_>, within: &[(u64, u64)]
     }
 }
 
+/// Whether a token is in one of the arcs.
+pub fn holds(arcs: &[(u64, u64)], token: u64) -> bool {
+    let after = arcs.partition_point(|(first, _)| *first <= token);
+    after.checked_sub(1).is_some_and(|at| token <= arcs[at].1)
+}
+
 /// What is in both.
 pub fn intersection(a: &[(u64, u64)], b: &[(u64, u64)]) -> Arcs {
     let (mut a, mut b) = (a.iter().copied().peekable(), b.iter().copied().peekable());
@@ -81,7 +87,7 @@ pub fn difference(a: &[(u64, u64)], b: &[(u64, u64)]) -> Arcs {
 mod tests {
     use proptest::prelude::{Strategy, any, prop, prop_assert_eq, proptest};
 
-    use super::{Arcs, difference, intersection};
+    use super::{Arcs, difference, holds, intersection};
 
     fn arcs() -> impl Strategy<Value = Arcs> {
         prop::collection::btree_set(any::<u8>(), 0..12).prop_map(|ends| {
@@ -98,9 +104,10 @@ mod tests {
     proptest! {
         #[test]
         fn arcs_are_cut_as_the_tokens_they_hold(a in arcs(), b in arcs(), token in any::<u8>()) {
-            let holds = |arcs: &Arcs| arcs.iter().any(|(first, last)| (*first..=*last).contains(&token.into()));
-            prop_assert_eq!(holds(&intersection(&a, &b)), holds(&a) && holds(&b));
-            prop_assert_eq!(holds(&difference(&a, &b)), holds(&a) && !holds(&b));
+            let one_holds = |arcs: &Arcs| arcs.iter().any(|(first, last)| (*first..=*last).contains(&token.into()));
+            prop_assert_eq!(holds(&a, token.into()), one_holds(&a));
+            prop_assert_eq!(one_holds(&intersection(&a, &b)), one_holds(&a) && one_holds(&b));
+            prop_assert_eq!(one_holds(&difference(&a, &b)), one_holds(&a) && !one_holds(&b));
         }
     }
 }
