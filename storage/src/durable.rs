@@ -2,7 +2,7 @@
 //! it has been synced, whatever was synced inside.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -33,6 +33,20 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Reads a small file: at most so many bytes of it, of whoever wrote it; none if there is no file.
+///
+/// # Errors
+/// Those of the file system.
+pub fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut content = Vec::new();
+    file.take(bytes_max).read_to_end(&mut content)?;
+    Ok(Some(content))
+}
+
 /// Writes a small file whole, readable by its owner alone: under a temporary name, synced and renamed, so that a crash
 /// leaves the old file or the new one.
 ///
@@ -51,7 +65,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{create_dir_all, replace};
+    use super::{create_dir_all, read, replace};
 
     #[test]
     fn a_replaced_file_is_whole_and_its_owners_alone() {
@@ -63,6 +77,17 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         replace(&dir.path().join("none/file.json"), b"").unwrap_err();
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_none_and_a_long_one_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.json");
+        assert_eq!(read(&path, 9).unwrap(), None);
+        replace(&path, b"content").unwrap();
+        assert_eq!(read(&path, 7).unwrap().unwrap(), b"content");
+        assert_eq!(read(&path, 4).unwrap().unwrap(), b"cont");
+        read(dir.path(), 9).unwrap_err();
     }
 
     #[test]

@@ -3,8 +3,7 @@
 //! `key` is the cluster's key as it is written in join tokens; `member.json` the name, the counter of lives and the
 //! tokens; `seeds.json` where members were last reached. The key is written last: where it is, the rest is.
 
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use grapevine_gossip::identity::{ClusterKey, IdentityError, JoinToken};
@@ -338,12 +337,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, HomeError> {
 }
 
 fn read(path: &Path) -> Result<Option<String>, HomeError> {
-    let file = match fs::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(io("open", path))?,
-    };
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(io("read", path))?;
+    let Some(text) = durable::read(path, FILE_BYTES_MAX).map_err(io("read", path))? else { return Ok(None) };
     let damaged = |_| HomeError::Damaged { path: path.to_owned(), reason: "it is no text".to_owned() };
     String::from_utf8(text).map(Some).map_err(damaged)
 }

@@ -1,7 +1,5 @@
 //! The file that rule groups are kept in: JSON with a version, replaced whole.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::Context;
@@ -31,12 +29,8 @@ struct Written {
 /// # Errors
 /// The file cannot be read, is damaged, or is of a version from the future.
 pub fn read(path: &Path) -> anyhow::Result<Groups> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Groups::new()),
-        file => file.with_context(|| format!("open `{}`", path.display()))?,
-    };
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX).read_to_end(&mut text).with_context(|| format!("read `{}`", path.display()))?;
+    let text = durable::read(path, FILE_BYTES_MAX).with_context(|| format!("read `{}`", path.display()))?;
+    let Some(text) = text else { return Ok(Groups::new()) };
     parse(&text).with_context(|| format!("understand `{}`; mend it, or set it aside", path.display()))
 }
 
