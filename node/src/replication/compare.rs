@@ -22,7 +22,7 @@ use grapevine_storage::stream::StreamId;
 use grapevine_storage::wal;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::confirmed::{Confirmed, run_of};
+use super::confirmed::run_of;
 use super::message::{AtomsOf, Compare, Compared, Fate, Replicate};
 use super::placement::Placement;
 use super::{Replication, lock};
@@ -291,7 +291,7 @@ impl Replication {
             return;
         }
         // Should it be asked for these after all, it has to fetch them.
-        *lock(&self.caught_up) = Confirmed::default();
+        lock(&self.caught_up).forget();
         let (ingester, index, clock) =
             (self.parts.ingester.clone(), self.parts.index.clone(), self.parts.env.clock.clone());
         let work = move || {

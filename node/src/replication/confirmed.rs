@@ -41,6 +41,11 @@ impl Confirmed {
         }
     }
 
+    /// Forgets what was said of every member.
+    pub fn forget(&mut self) {
+        self.members.values_mut().for_each(|member| member.pushes = PushSet::default());
+    }
+
     /// Whether a member holds its part of a push.
     pub fn has(&self, member: &NodeId, push: PushId) -> bool {
         self.members.get(member).is_some_and(|member| member.pushes.contains(push))
@@ -110,6 +115,12 @@ mod tests {
         assert!(confirmed.has(&a, push(1)) && !confirmed.has(&b, push(2)));
         see(&mut confirmed, &[("a", 1, 10), ("b", 2, 21)]);
         assert!(!confirmed.has(&a, push(1)));
+        let changed = ring(&[("a", 1, 10), ("b", 2, 21)]);
+        confirmed.add(changed, &a, [run_of(push(1))]);
+        confirmed.forget();
+        assert!(!confirmed.has(&a, push(1)));
+        confirmed.add(changed, &a, [run_of(push(3))]);
+        assert!(confirmed.has(&a, push(3)), "what is said afterwards counts");
     }
 
     #[test]

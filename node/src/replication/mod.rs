@@ -110,6 +110,8 @@ pub struct Replication {
     origin: u64,
     next: AtomicU64,
     placement: Arc<Placements>,
+    /// The placement that `confirmed` and `caught_up` know of.
+    noted: Mutex<Option<Arc<Placement>>>,
     confirmed: Mutex<Confirmed>,
     /// What of others' pushes this node holds: of its own name, all that is its; of another's, all that that one holds.
     caught_up: Mutex<Confirmed>,
@@ -187,6 +189,7 @@ impl Replication {
             origin: rand::random(),
             next: AtomicU64::new(1),
             placement,
+            noted: Mutex::default(),
             confirmed: Mutex::default(),
             caught_up: Mutex::default(),
             news: Mutex::default(),
@@ -223,8 +226,13 @@ impl Replication {
     /// Where streams belong now.
     pub fn placement(&self) -> Arc<Placement> {
         let placement = self.placement.now();
-        for confirmed in [&self.confirmed, &self.caught_up] {
-            lock(confirmed).on_view(placement.ring().hash(), placement.view());
+        let mut noted = lock(&self.noted);
+        // Asked for with every push: what a view says is gone through once.
+        if !noted.as_ref().is_some_and(|noted| Arc::ptr_eq(noted, &placement)) {
+            for confirmed in [&self.confirmed, &self.caught_up] {
+                lock(confirmed).on_view(placement.ring().hash(), placement.view());
+            }
+            *noted = Some(placement.clone());
         }
         placement
     }
