@@ -11,7 +11,6 @@ use futures_util::future::join_all;
 use grapevine_storage::index::{Day, DayIndex, PackId, PackRecord, PackState};
 use grapevine_storage::pack::PackSummary;
 
-use super::rebuild::Tails;
 use super::{Housekeeper, lock};
 use crate::exec::Lane;
 
@@ -40,8 +39,7 @@ impl Housekeeper {
         let due: Vec<_> = due.take(PACKS_A_ROUND).collect();
         let mut dead = Vec::new();
         for batch in due.chunks(READS_MAX) {
-            let tails =
-                Tails { exec: self.env.exec.clone(), spool: self.spool.clone(), store: self.store.clone() };
+            let tails = self.tails();
             let summaries = join_all(
                 batch.iter().map(|(_, record)| tails.summary(&record.object_key, Some(record.bytes))),
             );

@@ -319,8 +319,12 @@ impl Housekeeper {
     }
 
     async fn summary(&self, stored: &Stored) -> anyhow::Result<Result<PackSummary, PackError>> {
-        let (exec, spool, store) = (self.env.exec.clone(), self.spool.clone(), self.store.clone());
-        Tails { exec, spool, store }.summary(&stored.key, stored.bytes).await
+        self.tails().summary(&stored.key, stored.bytes).await
+    }
+
+    /// Reads what packs say of themselves.
+    pub(super) fn tails(&self) -> Tails {
+        Tails { exec: self.env.exec.clone(), spool: self.spool.clone(), store: self.store.clone() }
     }
 
     async fn add(&self, day: Day, stored: &Stored, summary: PackSummary) -> anyhow::Result<()> {

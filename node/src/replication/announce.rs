@@ -15,6 +15,7 @@ use grapevine_gossip::ring::NodeId;
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::atom::{NotASet, PushSet};
 use grapevine_storage::index::{Cover, Day, IndexError, NewPack, PackId, PackState, Snapshot};
+use grapevine_storage::pack::PackSummary;
 use grapevine_storage::stream::StreamId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -304,19 +305,25 @@ impl Replication {
     /// What the index is to keep of a pack that it does not know: read from the store, or fetched from who has it.
     async fn new_pack(&self, object_key: &str, from: SocketAddr) -> Result<NewPack> {
         let name = PackName::parse(object_key).context("it does not bear the name of a pack")?;
-        let super::Parts { env, spool, store, .. } = &self.parts;
-        let tails = Tails { exec: env.exec.clone(), spool: spool.clone(), store: store.clone() };
-        let (summary, state) = match store.head(object_key).await {
-            Ok(object) => (tails.summary(object_key, Some(object.bytes)).await??, PackState::Shipped),
+        let (bytes, state) = match self.parts.store.head(object_key).await {
+            Ok(object) => (Some(object.bytes), PackState::Shipped),
             Err(_) => {
                 self.fetch_pack(object_key, from).await?;
-                (tails.summary(object_key, None).await??, PackState::Spooled)
+                (None, PackState::Spooled)
             }
         };
-        // A tail is at least read as far as most directories reach.
-        let read = u64::from(summary.footer.directory_bytes).max(TAIL_BYTES);
-        self.parts.staff.learn.spend(read).await;
+        let summary = self.summary(object_key, bytes).await?;
         Ok(NewPack::of_summary(name.tenant, object_key, state, &summary, Vec::new()))
+    }
+
+    /// What a pack says of itself, read within the rate that learning is held to; `bytes` as for [`Tails::summary`].
+    pub(super) async fn summary(&self, object_key: &str, bytes: Option<u64>) -> Result<PackSummary> {
+        let super::Parts { env, spool, store, .. } = &self.parts;
+        let tails = Tails { exec: env.exec.clone(), spool: spool.clone(), store: store.clone() };
+        let summary = tails.summary(object_key, bytes).await??;
+        // A tail is at least read as far as most directories reach.
+        self.parts.staff.learn.spend(u64::from(summary.footer.directory_bytes).max(TAIL_BYTES)).await;
+        Ok(summary)
     }
 }
 

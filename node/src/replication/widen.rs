@@ -13,7 +13,6 @@ use grapevine_storage::index::{Arcs, Day, NewPack, PackId, PackRecord};
 use super::Replication;
 use super::placement::Placement;
 use crate::exec::Lane;
-use crate::housekeeping::rebuild::{TAIL_BYTES, Tails};
 use crate::querier::share::Share;
 
 impl Replication {
@@ -71,15 +70,10 @@ impl Replication {
 
     /// Reads a pack's tail and indexes its streams within some arcs.
     async fn add_anew(&self, day: Day, record: &PackRecord, within: Arcs) -> Result<()> {
-        let super::Parts { env, spool, store, index, .. } = &self.parts;
-        let tails = Tails { exec: env.exec.clone(), spool: spool.clone(), store: store.clone() };
-        let bytes = match store.head(&record.object_key).await {
-            Ok(object) => Some(object.bytes),
-            Err(_) => None,
-        };
+        let super::Parts { env, store, index, .. } = &self.parts;
         let key = &record.object_key;
-        let summary = tails.summary(key, bytes).await?.with_context(|| format!("read the pack `{key}`"))?;
-        self.parts.staff.learn.spend(u64::from(summary.footer.directory_bytes).max(TAIL_BYTES)).await;
+        let bytes = store.head(key).await.ok().map(|object| object.bytes);
+        let summary = self.summary(key, bytes).await.with_context(|| format!("read the pack `{key}`"))?;
         let mut pack = NewPack::of_summary(&record.tenant, key, record.state, &summary, Vec::new());
         pack.keep_within(within);
         // The day's reach is noted once all packs are done.
