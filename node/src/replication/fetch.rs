@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,15 +96,12 @@ impl Replication {
         exec.run(Lane::Disk, keep).await.with_context(|| format!("fetch `{object_key}` from `{from}`"))
     }
 
-    /// Gives a pack that only this node's store has: it may be no directory, and not the asker's.
-    async fn give_stored(&self, object_key: &str, reply: &mut Reply) -> Result<(), Refusal> {
+    /// Gives what follows of a pack that only this node's store has: it may be no directory, and not the asker's.
+    async fn give_stored(&self, object_key: &str, from: u64, reply: &mut Reply) -> Result<(), Refusal> {
         let failed = |error: StoreError| Refusal::new(RefusalCode::Failed, error.to_string());
         let bytes = self.parts.store.head(object_key).await.map_err(failed)?.bytes;
-        let mut at = 0;
-        while at < bytes {
-            let end = bytes.min(at + ITEM_BYTES as u64);
-            reply.send(self.parts.store.get_range(object_key, at..end).await.map_err(failed)?).await?;
-            at = end;
+        for piece in pieces(from..bytes) {
+            reply.send(self.parts.store.get_range(object_key, piece).await.map_err(failed)?).await?;
         }
         Ok(())
     }
@@ -112,6 +110,11 @@ impl Replication {
         let spooled = self.parts.spool.path(object_key);
         [Some(spooled), self.parts.store.local_path(object_key)].into_iter().flatten().collect()
     }
+}
+
+/// A range cut into what is sent at a time.
+fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    range.clone().step_by(ITEM_BYTES).map(move |start| start..range.end.min(start + ITEM_BYTES as u64))
 }
 
 /// Gives packs to others.
@@ -129,7 +132,7 @@ impl Handler for Gives {
             let paths = self.0.pack_paths(&object_key);
             let open = move || paths.into_iter().find_map(|path| File::open(path).ok());
             let Some(mut file) = exec.run(Lane::Disk, open).await else {
-                return self.0.give_stored(&object_key, reply).await;
+                return self.0.give_stored(&object_key, from, reply).await;
             };
             let mut at = from;
             loop {
@@ -155,7 +158,17 @@ impl Handler for Gives {
 
 #[cfg(test)]
 mod tests {
-    use super::{ITEM_BYTES, Incoming};
+    use super::{ITEM_BYTES, Incoming, pieces};
+
+    #[test]
+    fn pieces_follow_one_another_from_where_the_asker_is() {
+        let (item, bytes) = (ITEM_BYTES as u64, 2 * ITEM_BYTES as u64 + 77);
+        let of = |from| pieces(from..bytes).collect::<Vec<_>>();
+        assert_eq!(of(0), [0..item, item..2 * item, 2 * item..bytes]);
+        assert_eq!(of(item + 5), [item + 5..2 * item + 5, 2 * item + 5..bytes]);
+        assert_eq!(of(bytes), []);
+        assert_eq!(of(bytes + 1), [], "more came than there is");
+    }
 
     #[test]
     fn what_came_of_a_pack_before_is_taken_up_and_hashes_as_if_it_had_come_at_once() {
