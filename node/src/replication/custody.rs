@@ -23,11 +23,15 @@ pub struct OwnersCustody {
     pub shared_store: bool,
 }
 
-/// Where on the ring a pack's streams begin: its name has the top 16 bits of the first token.
+/// Between which tokens a pack's streams lie: its name has the top 16 bits of the first and of the last.
+pub(super) fn ends(object_key: &str) -> impl Iterator<Item = Option<u16>> {
+    let tokens = object_key.split('/').nth(2).into_iter().flat_map(|tokens| tokens.splitn(2, '-'));
+    tokens.map(|token| u16::from_str_radix(token, 16).ok())
+}
+
+/// Where on the ring a pack's streams begin.
 fn first_stream(object_key: &str) -> Option<StreamId> {
-    let tokens = object_key.split('/').nth(2)?;
-    let first = u16::from_str_radix(tokens.split('-').next()?, 16).ok()?;
-    Some(StreamId(u128::from(first) << 112))
+    Some(StreamId(u128::from(ends(object_key).next()??) << 112))
 }
 
 /// Who looks after a pack. It need not keep any of its streams: the name tells only about where the first one is. So it is

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use grapevine_storage::index::{Arcs, Day, NewPack, PackId, PackRecord};
 
 use super::Replication;
+use super::custody::ends;
 use super::placement::Placement;
 use crate::exec::Lane;
 use crate::querier::share::Share;
@@ -100,11 +101,10 @@ impl Replication {
     }
 }
 
-/// The tokens between the first and the last stream of a pack, as its name has their top 16 bits; all where it does not.
+/// The tokens between the first and the last stream of a pack, by its name; all where that does not tell.
 fn span(object_key: &str) -> Share {
-    let tokens = object_key.split('/').nth(2).and_then(|tokens| tokens.split_once('-'));
-    let top = |text: &str| u16::from_str_radix(text, 16).map(u64::from).ok();
-    match tokens.and_then(|(first, last)| Some((top(first)?, top(last)?))) {
+    let mut ends = ends(object_key).map(|end| end.map(u64::from));
+    match ends.next().flatten().zip(ends.next().flatten()) {
         Some((first, last)) if first <= last => {
             Share::of_arcs(&[(first << 48, last << 48 | 0xffff_ffff_ffff)])
         }
