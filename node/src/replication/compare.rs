@@ -109,12 +109,12 @@ impl Replication {
     }
 
     /// Compares with every member, round by round.
-    pub(super) async fn compare_all(self: &Arc<Self>) {
+    pub(super) async fn compare_all(&self) {
         let before = Mutex::default();
         self.parts.staff.repair.keep(Rhythm::every(ROUND), || self.compare_once(&before)).await;
     }
 
-    async fn compare_once(self: &Arc<Self>, before: &Mutex<InDoubt>) -> anyhow::Result<()> {
+    async fn compare_once(&self, before: &Mutex<InDoubt>) -> anyhow::Result<()> {
         let placement = self.placement();
         let mut doubts = self.doubts(&placement).await;
         let now: InDoubt =

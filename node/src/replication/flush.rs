@@ -30,7 +30,7 @@ impl Replication {
     ///
     /// # Errors
     /// One of them could not, or could not be reached.
-    pub async fn flush_everywhere(self: &Arc<Self>) -> Result<()> {
+    pub async fn flush_everywhere(&self) -> Result<()> {
         let (own, others) = tokio::join!(self.settle_all(), self.ask_all(SETTLE, SETTLE_MAX));
         own.and(others)?;
         let (own, others) = tokio::join!(self.parts.ingester.flush_all(), self.ask_all(FLUSH, FLUSH_MAX));
@@ -53,7 +53,7 @@ impl Replication {
     }
 
     /// Brings all live owners what this node holds now and they lack.
-    async fn settle_all(self: &Arc<Self>) -> Result<()> {
+    async fn settle_all(&self) -> Result<()> {
         let give_up = Instant::now() + SETTLE_MAX;
         let mut wanted: Option<BTreeSet<PushId>> = None;
         loop {

@@ -184,11 +184,10 @@ impl Replication {
         let others = unconfirmed.iter().filter(|one| one.holder != *self.parts.cluster.me());
         let mut from: BTreeMap<&NodeId, Vec<PushId>> = BTreeMap::new();
         for one in others {
+            let has = |member, push| lock(&self.caught_up).has(member, push);
             match one.doubt {
-                Doubt::Push(push) | Doubt::Beyond(push)
-                    if lock(&self.caught_up).has(&one.holder, push)
-                        || matches!(one.doubt, Doubt::Push(_))
-                            && lock(&self.caught_up).has(self.parts.cluster.me(), push) => {}
+                Doubt::Push(push) if has(self.parts.cluster.me(), push) => {}
+                Doubt::Push(push) | Doubt::Beyond(push) if has(&one.holder, push) => {}
                 Doubt::Push(push) | Doubt::Beyond(push) => from.entry(&one.holder).or_default().push(push),
                 Doubt::Packs(day) => {
                     if let Err(error) = self.learn_day_from(&one.holder, day).await {
