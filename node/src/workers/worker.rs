@@ -169,7 +169,10 @@ impl Worker {
 
     /// Notes bytes that were moved, and waits as long as the rate demands.
     pub async fn spend(&self, bytes: u64) {
-        lock(&self.report).bytes += bytes;
+        {
+            let mut report = lock(&self.report);
+            report.bytes = report.bytes.saturating_add(bytes);
+        }
         self.metrics.worker_bytes.get_or_create(&HousekeepingLabel { worker: self.name }).inc_by(bytes);
         let wait = lock(&self.pace).spend(self.started.elapsed(), bytes);
         if !wait.is_zero() {
