@@ -21,6 +21,8 @@ mod stage;
 use crate::ast::{Expr, LogExpr, Matcher};
 use crate::lex::{Keyword, Kind, Lexer, Symbol, Token};
 use crate::limits::{NESTING_MAX, QUERY_BYTES_MAX};
+#[cfg(test)]
+pub(crate) use check::begins_with_a_literal;
 pub use check::requires_a_matcher;
 pub use error::ParseError;
 

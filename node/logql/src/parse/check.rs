@@ -137,8 +137,20 @@ pub(super) fn label_replace(regex: &str, inner: &Node) -> Parsed<()> {
     if let Err(why) = compile_anchored(regex) {
         return refuse(format!("invalid regex in label_replace: {why}"));
     }
+    // Loki looks for a selector in the first leg alone.
     match inner {
-        Node::Sample(SampleExpr::Literal(_)) => refuse(NEEDS_A_MATCHER),
+        Node::Sample(sample) if begins_with_a_literal(sample) => refuse(NEEDS_A_MATCHER),
         _ => Ok(()),
+    }
+}
+
+/// Whether the first leg of it all is a number.
+pub(crate) fn begins_with_a_literal(sample: &SampleExpr) -> bool {
+    match sample {
+        SampleExpr::Literal(_) => true,
+        SampleExpr::Vector(vector) => begins_with_a_literal(&vector.inner),
+        SampleExpr::Binary(binary) => begins_with_a_literal(&binary.lhs),
+        SampleExpr::LabelReplace(replace) => begins_with_a_literal(&replace.inner),
+        SampleExpr::Range(_) | SampleExpr::VectorLiteral(_) => false,
     }
 }

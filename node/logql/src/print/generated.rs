@@ -11,7 +11,7 @@ use crate::ast::{
     Matcher, RangeAggregation, RangeOp, SampleExpr, Side, Stage, Unwrap, VectorAggregation, VectorMatching,
     VectorOp,
 };
-use crate::parse::parse;
+use crate::parse::{begins_with_a_literal, parse};
 use crate::print::{pretty, to_query};
 
 /// A millisecond in nanoseconds: windows are not finer.
@@ -250,11 +250,14 @@ fn series() -> impl Strategy<Value = SampleExpr> {
     leaf.prop_recursive(4, 12, 2, |inner| {
         let vector = (inner.clone(), select(VectorOp::ALL.to_vec()), 1..99_u64, option::of(grouping()))
             .prop_map(|(inner, op, k, grouping)| vector_aggregation(inner, op, k, grouping));
-        let replace = (inner.clone(), text(), text(), text(), regex()).prop_map(
-            |(inner, dst, replacement, src, regex)| {
+        let selects =
+            inner.clone().prop_filter("the first leg of a label_replace has a selector", |sample| {
+                !begins_with_a_literal(sample)
+            });
+        let replace =
+            (selects, text(), text(), text(), regex()).prop_map(|(inner, dst, replacement, src, regex)| {
                 SampleExpr::LabelReplace(Box::new(LabelReplace { inner, dst, replacement, src, regex }))
-            },
-        );
+            });
         prop_oneof![vector, replace, binary(inner)]
     })
 }

@@ -3,7 +3,7 @@
 use crate::labels::LineError;
 use crate::stage::extract::{Extract, Flow};
 use crate::stage::json_scan::{DEPTH_MAX, JsonError, Kind, Members, Value, unescape};
-use crate::stage::text::{label_name, push_lossy, push_name, push_spaced};
+use crate::stage::text::{label_name, push_lossy, push_name, push_spaced, trim};
 
 /// Extracts the fields of a line. False if the line is to be dropped.
 pub(super) fn json(line: &[u8], extract: &mut Extract<'_>, scratch: &mut JsonScratch) -> bool {
@@ -73,7 +73,11 @@ impl Walk<'_, '_> {
         flow
     }
 
+    /// Adds a key to the name; one without text leaves the name as it is.
     fn push(&mut self, key: &[u8]) {
+        if trim(key).is_empty() {
+            return;
+        }
         if !self.scratch.name.is_empty() {
             self.scratch.name.push('_');
         }

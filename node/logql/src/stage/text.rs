@@ -31,13 +31,13 @@ pub(super) fn label_name<'k>(key: &'k [u8], buffer: &'k mut String) -> &'k str {
 }
 
 /// The key without Unicode space around it.
-fn trim(key: &[u8]) -> &[u8] {
+pub(super) fn trim(key: &[u8]) -> &[u8] {
     if key.is_ascii() {
         return key.trim_ascii();
     }
     match std::str::from_utf8(key) {
         Ok(key) => key.trim().as_bytes(),
-        Err(_) => key,
+        Err(_) => key.trim_ascii(),
     }
 }
 

@@ -223,7 +223,8 @@ impl Fields {
             return at(instant, zone.clone());
         }
         let offset = name.strip_prefix("GMT").and_then(|hours| hours.parse::<i32>().ok()).unwrap_or(0) * 3600;
-        at(local - i64::from(offset), Zone::Fixed { name, offset })
+        // Go gives such a time the zone and does not move it there.
+        at(local, Zone::Fixed { name, offset })
     }
 
     /// Month and day, checked against each other, the year and a day of the year.

@@ -90,7 +90,15 @@ impl Template {
     /// # Errors
     /// Bad syntax, an unknown function or variable, or a source beyond the bounds on length and nesting.
     pub fn parse(src: &str) -> Result<Self, TemplateError> {
-        Ok(Template { parsed: parse::parse(src)? })
+        Ok(Template { parsed: parse::parse(src, parse::Vocabulary::Loki)? })
+    }
+
+    /// Whether a template can be parsed that others render: it may call Go's own functions and those named.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn check(src: &str, functions: &[&str]) -> Result<(), TemplateError> {
+        parse::parse(src, parse::Vocabulary::Named(functions)).map(drop)
     }
 
     /// Appends the output for one line to `out`. On an error `out` is left as it was.

@@ -17,13 +17,23 @@ pub(super) struct Parsed {
     pub(super) defined: BTreeMap<String, Vec<Node>>,
 }
 
-pub(super) fn parse(source: &str) -> Result<Parsed, TemplateError> {
+/// Whose functions a template may call.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Vocabulary<'v> {
+    /// Go's and Loki's, which can be rendered.
+    Loki,
+    /// Go's and some of these names, which others render.
+    Named(&'v [&'v str]),
+}
+
+pub(super) fn parse(source: &str, vocabulary: Vocabulary<'_>) -> Result<Parsed, TemplateError> {
     if source.len() > limits::SOURCE_BYTES_MAX {
         let problem = format!("template is longer than {} bytes", limits::SOURCE_BYTES_MAX);
         return Err(TemplateError::parse(source, 0, problem));
     }
     let mut parser = Parser {
         source,
+        vocabulary,
         tokens: lex::tokens(source)?,
         next: 0,
         variables: vec!["$".to_owned()],
@@ -37,6 +47,7 @@ pub(super) fn parse(source: &str) -> Result<Parsed, TemplateError> {
 
 struct Parser<'s> {
     source: &'s str,
+    vocabulary: Vocabulary<'s>,
     /// Never empty: the last token is [`Kind::End`], and is never passed.
     tokens: Vec<Token<'s>>,
     next: usize,
@@ -405,8 +416,12 @@ impl<'s> Parser<'s> {
     }
 
     fn function(&self, token: Token<'s>) -> Result<&'static functions::Function, TemplateError> {
-        functions::find(token.text)
-            .ok_or_else(|| self.error_at(token, format!("function `{}` not defined", token.text)))
+        let found = match self.vocabulary {
+            Vocabulary::Loki => functions::find(token.text),
+            Vocabulary::Named(names) if names.contains(&token.text) => Some(&functions::ELSEWHERE),
+            Vocabulary::Named(_) => functions::find_builtin(token.text),
+        };
+        found.ok_or_else(|| self.error_at(token, format!("function `{}` not defined", token.text)))
     }
 
     fn enter(&mut self) -> Result<(), TemplateError> {

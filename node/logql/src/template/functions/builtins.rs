@@ -1,4 +1,4 @@
-//! The functions of Go's `text/template` itself, but for the comparisons, and sprig's `default`.
+//! The functions of Go's `text/template` itself, but for the comparisons.
 
 use super::{Args, Env, Function, Run, check_size, encoding, function, part, variadic};
 use crate::template::{
@@ -47,10 +47,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     variadic("call", &[Any], Any, |_, args| match args.any(0) {
         Value::Nil | Value::NilElement => Err("call of nil".to_owned()),
         other => Err(format!("non-function of type {}", other.type_name())),
-    }),
-    variadic("default", &[Any], Any, |env, mut args| {
-        let empty = args.0.get(1).is_none_or(|given| !given.is_true(env.context));
-        Ok(args.0.swap_remove(usize::from(!empty)))
     }),
 ];
 

@@ -1,6 +1,7 @@
-//! Values to numbers, as the sprig library does through the `cast` package: whatever cannot be one is zero.
+//! Values to numbers, as the sprig library does through the `cast` package: whatever cannot be one is zero. And
+//! sprig's `default`, for what is empty.
 
-use super::{Function, function};
+use super::{Function, function, variadic};
 use crate::template::{
     number,
     value::{Param::Any, Value},
@@ -9,6 +10,10 @@ use crate::template::{
 pub(super) const FUNCTIONS: &[Function] = &[
     function("int", &[Any], |_, args| Ok(Value::int(to_int(args.any(0))))),
     function("float64", &[Any], |_, args| Ok(Value::Float(to_float(args.any(0))))),
+    variadic("default", &[Any], Any, |env, mut args| {
+        let empty = args.0.get(1).is_none_or(|given| !given.is_true(env.context));
+        Ok(args.0.swap_remove(usize::from(!empty)))
+    }),
 ];
 
 /// A whole number: strings by Go's literals (`010` is 8), their decimals cut off.

@@ -119,6 +119,16 @@ pub(super) fn find(name: &str) -> Option<&'static Function> {
     GROUPS.into_iter().flatten().find(|function| function.name == name)
 }
 
+/// The function of Go's own of this name.
+pub(super) fn find_builtin(name: &str) -> Option<&'static Function> {
+    let builtins = builtins::FUNCTIONS.iter().chain(compare::FUNCTIONS);
+    builtins.into_iter().find(|function| function.name == name)
+}
+
+/// Stands for a function of which only the name is known: whoever renders the template has it.
+pub(super) static ELSEWHERE: Function =
+    variadic("", &[], Param::Any, |_, _| Err("not known here".to_owned()));
+
 /// Applies a cut to a text; what was borrowed stays borrowed.
 fn part<'v>(text: Cow<'v, [u8]>, cut: impl for<'t> Fn(&'t [u8]) -> &'t [u8]) -> Value<'v> {
     match text {

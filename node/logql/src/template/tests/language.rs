@@ -230,3 +230,12 @@ fn the_labels_a_template_reads_are_known() {
     check("{{index . .a}}", None);
     check("{{template \"line\" .a}}", None);
 }
+
+#[test]
+fn templates_of_others_are_checked_against_the_functions_these_have() {
+    let check = |source: &str| Template::check(source, &["humanize", "toUpper"]).is_ok();
+    assert!(check("{{ .Value | humanize | printf `%s` }} {{ toUpper $.x }} {{ if eq 1 2 }}{{ end }}"));
+    for source in ["{{ upper .x }}", "{{ default 1 .x }}", "{{ humanise .x }}", "{{ .x ", "{{ $labels.x }}"] {
+        assert!(!check(source), "{source}");
+    }
+}
