@@ -1,11 +1,51 @@
 //! What makes sense as a rule group, with Loki's words for what does not.
 //!
-//! Templates in labels and annotations are not looked into: nothing here renders them.
+//! Nothing here renders the templates in an alert's labels and annotations, but a ruler would: each must be one.
+
+use std::collections::BTreeMap;
 
 use grapevine_logql::parse::parse;
+use grapevine_logql::template::{Template, TemplateError};
 
 use super::group::{Group, Rule};
 use crate::limits::Limits;
+
+/// What templates of alerts may call besides Go's own functions: Prometheus' functions.
+const ALERT_FUNCTIONS: [&str; 29] = [
+    "args",
+    "externalURL",
+    "first",
+    "graphLink",
+    "humanize",
+    "humanize1024",
+    "humanizeDuration",
+    "humanizePercentage",
+    "humanizeTimestamp",
+    "label",
+    "match",
+    "now",
+    "parseDuration",
+    "pathPrefix",
+    "query",
+    "reReplaceAll",
+    "safeHtml",
+    "sortByLabel",
+    "stripDomain",
+    "stripPort",
+    "strvalue",
+    "tableLink",
+    "title",
+    "toDuration",
+    "toLower",
+    "toTime",
+    "toUpper",
+    "urlQueryEscape",
+    "value",
+];
+
+/// The variables that they may use.
+const ALERT_VARIABLES: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
+                               {{$externalURL := .ExternalURL}}{{$value := .Value}}";
 
 /// What is wrong with a group; nothing if it may be kept.
 pub fn problems(group: &Group) -> Vec<String> {
@@ -54,6 +94,20 @@ fn problem(rule: &Rule, group: &str) -> Option<String> {
     label
         .map(|name| format!("invalid label name: {name}"))
         .or_else(|| annotation.map(|name| format!("invalid annotation name: {name}")))
+        .or_else(|| bad_template(rule, "label", &rule.labels))
+        .or_else(|| bad_template(rule, "annotation", &rule.annotations))
+}
+
+/// What an alert says by a template that is none.
+fn bad_template(rule: &Rule, kind: &str, texts: &BTreeMap<String, String>) -> Option<String> {
+    let alert = Some(&rule.alert).filter(|alert| !alert.is_empty())?;
+    texts.iter().find_map(|(name, text)| {
+        let problem = match Template::check(&format!("{ALERT_VARIABLES}{text}"), &ALERT_FUNCTIONS).err()? {
+            TemplateError::Parse { line, problem } => format!("{line}: {problem}"),
+            TemplateError::Render { problem } => format!(" {problem}"),
+        };
+        Some(format!("{kind} {name:?}: template: __alert_{alert}:{problem}"))
+    })
 }
 
 /// Letters, digits, `_` and `more`, no digit first.
@@ -76,7 +130,13 @@ mod tests {
 
     #[test]
     fn rules_that_make_sense_are_kept() {
-        check("{alert: a, expr: 'rate({a=\"b\"}[1m]) > 0', for: 1m, annotations: {b: '{{ .x '}}", &[]);
+        check(
+            "{alert: a, expr: 'rate({a=\"b\"}[1m]) > 0', for: 1m, labels: {x: '{{ $labels.app | toUpper }}'}, \
+             annotations: {b: '{{ humanize $value }} at {{ $externalURL }} {{ with .Labels }}{{ .x }}{{ end }}'}}",
+            &[],
+        );
+        // Nobody looks for templates in what is recorded.
+        check("{record: a, expr: '1', labels: {b: '{{ .x '}}", &[]);
         check("{record: 'a:b', expr: 'sum(rate({a=\"b\"}[1m]))', labels: {c: d}}", &[]);
         check("{alert: a, expr: '{a=\"b\"}'}", &[]);
     }
@@ -110,6 +170,18 @@ mod tests {
         check(&format!("{{alert: a, {one}, labels: {{b-c: d}}}}"), &["invalid label name: b-c"]);
         check(&format!("{{alert: a, {one}, labels: {{__name__: d}}}}"), &["invalid label name: __name__"]);
         check(&format!("{{alert: a, {one}, annotations: {{'a:b': d}}}}"), &["invalid annotation name: a:b"]);
+        for (field, text, expected) in [
+            ("labels", "{{ .x", "label \"b\": template: __alert_a:1: unclosed action"),
+            ("annotations", "{{ end }}", "annotation \"b\": template: __alert_a:1: unexpected {{end}}"),
+            (
+                "annotations",
+                "{{ upper 1 }}",
+                "annotation \"b\": template: __alert_a:1: function `upper` not defined",
+            ),
+            ("annotations", "{{ $x }}", "annotation \"b\": template: __alert_a:1: undefined variable `$x`"),
+        ] {
+            check(&format!("{{alert: a, {one}, {field}: {{b: '{text}'}}}}"), &[expected]);
+        }
         assert_eq!(problems(&read::group("").unwrap()), ["group 0: Groupname must not be empty"]);
     }
 
