@@ -3,11 +3,15 @@
 //! `[limits]` holds for everyone; `[tenants.<id>.limits]` overrides key by key. Where a default differs from
 //! Loki's on purpose, the key says so; setting it to Loki's value gives Loki's answers.
 
+pub mod blocked;
+pub mod elsewhere;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::blocked::{BlockedQuery, QueryKind};
 use crate::config::keys::table;
 use crate::config::server::Tenancy;
 use crate::config::units::{ByteSize, Period};
@@ -16,8 +20,6 @@ use crate::push::service_name::DEFAULT_SOURCES;
 
 /// Streams with a retention of their own, at most: each is tried on each stream.
 const RETENTION_STREAMS_MAX: usize = 256;
-/// Queries that are blocked, at most: each is held against each query.
-const BLOCKED_QUERIES_MAX: usize = 256;
 
 table! {
     /// What one tenant may send, ask and keep. `[tenants.<id>.limits]` takes the same keys and overrides them
@@ -98,12 +100,23 @@ table! {
         query_timeout: Period = Period::seconds(60),
         /// Matchers that one selector may have. 0 is no limit.
         max_streams_matchers_per_query: usize = 1000,
+        /// Answer questions about volume; Grafana's Logs Drilldown needs it.
+        volume_enabled: bool = true,
         /// Series in an answer about volume.
         volume_max_series: usize = 1000,
         /// Tails of one tenant at a time.
         max_concurrent_tail_requests: usize = 10,
         /// Bytes of lines that one query may have to look at, as `index/stats` counts them. 0 is no limit.
         max_query_bytes_read: ByteSize = ByteSize(0),
+        /// The same for each selector of a query, which is the part that Loki gives to one querier. 0, the default, is
+        /// no limit, like Loki's 150GB nearly is: to hold a query to this or one of the next two costs a look at the
+        /// index before it.
+        max_querier_bytes_read: ByteSize = ByteSize(0),
+        /// Chunks that one query may have to look at, as `index/stats` counts them. 0, the default, is no limit;
+        /// Loki's is 2000000.
+        max_chunks_per_query: usize = 0,
+        /// Streams that one selector of a query may choose. 0, the default, is no limit; Loki's is 100000.
+        cardinality_limit: usize = 0,
         /// Labels that each selector must name.
         required_labels: Vec<String> = Vec::new(),
         /// Matchers that each selector must have. 0 is no limit.
@@ -142,33 +155,6 @@ pub struct RetentionStream {
     pub priority: i64,
     /// How long their entries are kept; a day at least.
     pub period: Period,
-}
-
-/// Queries that are refused. What is not said fits any query.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct BlockedQuery {
-    /// The query to the letter, or an expression that matches some part of it.
-    #[serde(default)]
-    pub pattern: String,
-    /// `pattern` is a regular expression.
-    #[serde(default)]
-    pub regex: bool,
-    /// Only queries of these kinds.
-    #[serde(default)]
-    pub types: Vec<QueryKind>,
-}
-
-/// Kinds of queries, by Loki's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum QueryKind {
-    /// It asks for numbers.
-    Metric,
-    /// It asks for lines, and does something with each.
-    Filter,
-    /// It asks for lines by a selector alone.
-    Limited,
 }
 
 /// What a delete request does.
@@ -238,29 +224,8 @@ impl Limits {
             let value = self.max_line_size_truncate_identifier.clone();
             return error("max_line_size_truncate_identifier", value, "is longer than `max_line_size`");
         }
-        self.validate_blocked()?;
+        blocked::validate(&self.blocked_queries)?;
         self.validate_retention()
-    }
-
-    fn validate_blocked(&self) -> Result<(), LimitError> {
-        let error =
-            |value: String, problem: String| Err(LimitError { key: "blocked_queries", value, problem });
-        if self.blocked_queries.len() > BLOCKED_QUERIES_MAX {
-            let text = format!("entries are too many: at most {BLOCKED_QUERIES_MAX}");
-            return error(self.blocked_queries.len().to_string(), text);
-        }
-        for BlockedQuery { pattern, regex, types } in &self.blocked_queries {
-            if pattern.is_empty() && types.is_empty() {
-                return error(
-                    String::new(),
-                    "would refuse every query; give it a `pattern` or `types`".into(),
-                );
-            }
-            if *regex && regex::Regex::new(pattern).is_err() {
-                return error(pattern.clone(), "is no regular expression".into());
-            }
-        }
-        Ok(())
     }
 
     fn validate_retention(&self) -> Result<(), LimitError> {

@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use grapevine_logql::ast::{Expr, LogExpr, Matcher, RangeAggregation, SampleExpr, VectorOp};
 use grapevine_logql::quantity::{format_go_duration, format_prometheus_duration};
-use regex::Regex;
 
 use super::error::ApiError;
 use super::params::Bounds;
 use super::server::Tenants;
 use crate::config::units::Period;
-use crate::limits::{BlockedQuery, Limits, QueryKind};
+use crate::limits::blocked::{Asked, is_blocked};
+use crate::limits::{Limits, QueryKind};
 use crate::node::Node;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -115,26 +116,26 @@ pub fn check_matchers(limits: &[Arc<Limits>], selector: &[Matcher]) -> Result<()
     Ok(())
 }
 
-/// Refuses a query that is blocked, whatever it asks.
-pub fn check_blocked(limits: &[Arc<Limits>], text: &str, expr: &Expr) -> Result<()> {
+/// Refuses a query that is blocked, whatever it asks; `tags` are the client's `X-Query-Tags`.
+pub fn check_blocked(limits: &[Arc<Limits>], text: &str, expr: &Expr, tags: &str) -> Result<()> {
     let kind = match expr {
         Expr::Sample(_) => QueryKind::Metric,
         Expr::Log(log) if log.stages.is_empty() => QueryKind::Limited,
         Expr::Log(_) => QueryKind::Filter,
     };
-    let fits = |blocked: &BlockedQuery| {
-        let BlockedQuery { pattern, regex, types } = blocked;
-        let has_text = match regex {
-            _ if pattern.is_empty() => true,
-            // It could be compiled when the limits were read.
-            true => Regex::new(pattern).is_ok_and(|regex| regex.is_match(text)),
-            false => pattern.trim() == text.trim(),
-        };
-        has_text && (types.is_empty() || types.contains(&kind))
-    };
-    match limits.iter().any(|limits| limits.blocked_queries.iter().any(fits)) {
+    match limits.iter().any(|limits| is_blocked(&limits.blocked_queries, Asked { text, kind, tags })) {
         true => Err(ApiError::bad("query blocked by policy")),
         false => Ok(()),
+    }
+}
+
+/// Refuses questions about volume where a tenant's are not answered.
+pub fn check_volume(limits: &[Arc<Limits>]) -> Result<()> {
+    match limits.iter().all(|limits| limits.volume_enabled) {
+        true => Ok(()),
+        false => {
+            Err(ApiError::new(StatusCode::NOT_FOUND, "volume is off for this tenant (`volume_enabled`)"))
+        }
     }
 }
 
@@ -267,22 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn blocked_queries_are_known_by_their_text_and_kind() {
-        let is_blocked = |blocked: &str, query: &str| {
-            let limits = limits(&["", &format!("blocked_queries = [{blocked}]")]);
-            check_blocked(&limits, query, &parse(query).unwrap()).is_err()
-        };
-        let (lines, some, rate) = (r#"{a="b"}"#, r#"{a="b"} |= "x""#, r#"rate({a="b"}[1m])"#);
-        for (blocked, expected) in [
-            (r#"{pattern = ' {a="b"}'}"#, [true, false, false]),
-            ("{pattern = '=.b', regex = true}", [true, true, true]),
-            ("{pattern = '^rate', regex = true}", [false, false, true]),
-            ("{types = ['filter', 'limited']}", [true, true, false]),
-            ("{pattern = '=.b', regex = true, types = ['filter']}", [false, true, false]),
-            ("{pattern = 'other'}, {types = ['metric']}", [false, false, true]),
-        ] {
-            assert_eq!([lines, some, rate].map(|query| is_blocked(blocked, query)), expected, "{blocked}");
-        }
+    fn a_query_is_blocked_if_it_is_for_one_of_its_tenants() {
+        let limits = limits(&["", "blocked_queries = [{types = 'metric', tags = {source = 'x'}}]"]);
+        let is_blocked =
+            |query: &str, tags: &str| check_blocked(&limits, query, &parse(query).unwrap(), tags).is_err();
+        assert!(is_blocked(r#"rate({a="b"}[1m])"#, "Source=x"));
+        assert!(!is_blocked(r#"rate({a="b"}[1m])"#, ""));
+        assert!(!is_blocked(r#"{a="b"}"#, "Source=x"));
+        assert!(!is_blocked(r#"{a="b"} |= "x""#, "Source=x"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 
 use super::error::ApiError;
 use super::params::Params;
+use super::partial;
 use super::query::{self, answer_range};
 use super::respond::{json as respond, stats};
 use super::server::Tenants;
@@ -40,6 +41,7 @@ pub async fn query(
 ) -> Result<Response> {
     let mut range = params.range(node.env.clock.now())?;
     range.query = with_regexp(&params);
+    range.tags = partial::tags(&headers).to_owned();
     if let Expr::Sample(_) = Querier::parse(&range.query)? {
         return Err(ApiError::bad("legacy endpoints only support streams result type"));
     }

@@ -58,6 +58,8 @@ pub struct RangeParams {
     pub cursor: Option<String>,
     /// Too many series are to be told in part.
     pub in_part: bool,
+    /// What the client calls itself, in `X-Query-Tags`.
+    pub tags: String,
 }
 
 /// `query`, read.
@@ -134,6 +136,7 @@ impl Params {
             explain: self.explain(),
             cursor: self.get("cursor").map(str::to_owned),
             in_part: false,
+            tags: String::new(),
         })
     }
 

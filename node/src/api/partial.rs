@@ -10,9 +10,13 @@ use crate::querier::answer::{Answer, Value};
 /// How Logs Drilldown calls itself.
 const SOURCE: &str = "source=grafana-lokiexplore-app";
 
-/// Whether a part of the series is better than none.
-pub fn is_wanted(headers: &HeaderMap) -> bool {
-    let tags = text(headers, "X-Query-Tags").unwrap_or_default();
+/// What the client calls itself: `name=value` and commas.
+pub fn tags(headers: &HeaderMap) -> &str {
+    text(headers, "X-Query-Tags").unwrap_or_default()
+}
+
+/// Whether a part of the series is better than none, by the client's tags.
+pub fn is_wanted(tags: &str) -> bool {
     tags.split(',').any(|tag| tag.trim().eq_ignore_ascii_case(SOURCE))
 }
 

@@ -13,13 +13,12 @@ use crate::config::units::Period;
 use crate::limits::Limits;
 use crate::node::Node;
 
-/// A tenant's limits by name, with those that Loki has and this store always grants.
+/// A tenant's limits by name.
 fn published(limits: &Limits) -> serde_json::Map<String, Json> {
     let mut all = match serde_json::to_value(limits) {
         Ok(Json::Object(all)) => all,
         _ => serde_json::Map::new(),
     };
-    all.insert("volume_enabled".into(), Json::Bool(true));
     // Grafana reads this one as a text with a unit also where it is none.
     if limits.retention_period == Period::ZERO {
         all.insert("retention_period".into(), Json::String("0s".into()));

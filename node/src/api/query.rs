@@ -75,8 +75,9 @@ pub async fn range(
     params: Params,
 ) -> Result<Response> {
     strict::check_params(&node, &params)?;
-    let in_part = partial::is_wanted(&headers);
-    let range = RangeParams { in_part, ..params.range(node.env.clock.now())? };
+    let tags = partial::tags(&headers);
+    let in_part = partial::is_wanted(tags);
+    let range = RangeParams { in_part, tags: tags.to_owned(), ..params.range(node.env.clock.now())? };
     let (mut answer, next) = match range.cursor.clone() {
         None => (answer_range(&node, &tenants, range).await?, None),
         Some(cursor) => cursor::page(&node, &tenants, range, &cursor).await?,
@@ -95,7 +96,7 @@ pub async fn range(
 pub async fn answer_range(node: &Node, tenants: &Tenants, mut params: RangeParams) -> Result<Answer> {
     let expr = Querier::parse(&params.query)?;
     let limits = strictest(node, tenants);
-    guard::check_blocked(&limits, &params.query, &expr)?;
+    guard::check_blocked(&limits, &params.query, &expr, &params.tags)?;
     guard::check_query(&limits, &expr)?;
     params.bounds = guard::look_back(&limits, params.bounds, node.env.clock.now());
     guard::check_length(&limits, params.bounds)?;
@@ -153,7 +154,7 @@ pub async fn instant(
         return Err(ApiError::bad(text));
     }
     let limits = strictest(&node, &tenants);
-    guard::check_blocked(&limits, &params.query, &expr)?;
+    guard::check_blocked(&limits, &params.query, &expr, partial::tags(&headers))?;
     guard::check_query(&limits, &expr)?;
     let at = Bounds { start: params.time, end: params.time };
     reach::check(&node, &tenants, &expr, at).await?;

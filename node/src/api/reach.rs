@@ -1,4 +1,7 @@
-//! How much a query would have to look at, held to `max_query_bytes_read` before it looks at anything.
+//! How much a query would have to look at, held to what its tenants may before it looks at anything: bytes, chunks and
+//! streams.
+
+use std::sync::Arc;
 
 use grapevine_logql::ast::{Expr, LogExpr, Matcher, SampleExpr};
 use grapevine_logql::quantity::format_bytes;
@@ -9,6 +12,7 @@ use super::guard::strictest;
 use super::params::Bounds;
 use super::query::asker;
 use super::server::Tenants;
+use crate::limits::Limits;
 use crate::node::Node;
 use crate::querier::volume::Totals;
 
@@ -18,28 +22,90 @@ struct Reach<'q> {
     range: TimeRange,
 }
 
+/// How much a query may look at; what is 0 has no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Most {
+    /// Bytes of lines, of all selectors together.
+    bytes: u64,
+    /// Bytes of lines of each selector.
+    bytes_of_one: u64,
+    chunks: u64,
+    /// Streams of each selector.
+    streams: u64,
+}
+
+impl Most {
+    fn of(limits: &[Arc<Limits>]) -> Self {
+        let least = |part: fn(&Limits) -> u64| {
+            limits.iter().map(|limits| part(limits)).filter(|most| *most > 0).min().unwrap_or(0)
+        };
+        Most {
+            bytes: least(|limits| limits.max_query_bytes_read.0),
+            bytes_of_one: least(|limits| limits.max_querier_bytes_read.0),
+            chunks: least(|limits| limits.max_chunks_per_query as u64),
+            streams: least(|limits| limits.cardinality_limit as u64),
+        }
+    }
+
+    /// What is too much about one selector, by what it chooses.
+    fn check_one(self, selector: &[Matcher], found: &Totals) -> Result<(), ApiError> {
+        let streams = found.streams();
+        if self.streams > 0 && streams > self.streams {
+            let selector = LogExpr { selector: selector.to_vec(), stages: Vec::new() };
+            return Err(ApiError::bad(format!(
+                "cardinality limit exceeded for {selector}; {streams} entries, more than limit of {}",
+                self.streams
+            )));
+        }
+        if self.bytes_of_one > 0 && found.bytes > self.bytes_of_one {
+            return Err(ApiError::bad(format!(
+                "query too large to execute on a single querier: (query: {}, limit: {}); consider adding more \
+                 specific stream selectors, reduce the time range of the query, or adjust parallelization settings",
+                format_bytes(found.bytes),
+                format_bytes(self.bytes_of_one)
+            )));
+        }
+        Ok(())
+    }
+
+    /// What is too much about all of them together.
+    fn check_all(self, bytes: u64, chunks: u64) -> Result<(), ApiError> {
+        if self.chunks > 0 && chunks > self.chunks {
+            return Err(ApiError::bad(format!(
+                "the query hit the max number of chunks limit (limit: {} chunks, query: {chunks})",
+                self.chunks
+            )));
+        }
+        if self.bytes > 0 && bytes > self.bytes {
+            return Err(ApiError::bad(format!(
+                "the query would read too many bytes (query: {}, limit: {}); consider adding more specific stream \
+                 selectors or reduce the time range of the query",
+                format_bytes(bytes),
+                format_bytes(self.bytes)
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Refuses a query that would look at more than its tenants may. Nothing is counted where there is no limit.
 ///
 /// # Errors
 /// Loki's text for what is too much, or the index cannot be read.
 pub async fn check(node: &Node, tenants: &Tenants, expr: &Expr, bounds: Bounds) -> Result<(), ApiError> {
-    let limits = strictest(node, tenants);
-    let limits = limits.iter().map(|limits| limits.max_query_bytes_read.bytes() as u64);
-    let Some(most) = limits.filter(|most| *most > 0).min() else { return Ok(()) };
+    let most = Most::of(&strictest(node, tenants));
+    if most == Most::default() {
+        return Ok(());
+    }
     let asker = asker(node, tenants);
-    let mut bytes = 0u64;
+    let (mut bytes, mut chunks) = (0u64, 0u64);
     for Reach { selector, range } in reaches(expr, bounds) {
-        bytes += node.querier.count(&asker, selector, range, Totals::new(range)).await?.found.bytes;
+        let found = node.querier.count(&asker, selector, range, Totals::new(range)).await?.found;
+        most.check_one(selector, &found)?;
+        bytes = bytes.saturating_add(found.bytes);
+        chunks = chunks.saturating_add(found.chunks);
     }
-    match bytes > most {
-        true => Err(ApiError::bad(format!(
-            "the query would read too many bytes (query: {}, limit: {}); consider adding more specific stream selectors \
-             or reduce the time range of the query",
-            format_bytes(bytes),
-            format_bytes(most)
-        ))),
-        false => Ok(()),
-    }
+    most.check_all(bytes, chunks)
 }
 
 fn reaches(expr: &Expr, bounds: Bounds) -> Vec<Reach<'_>> {
@@ -101,5 +167,37 @@ mod tests {
                         stream selectors or reduce the time range of the query";
             assert!(is_read || body == text, "{query}: {body}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_query_of_too_many_streams_or_chunks_is_refused() {
+        let refused = async |limit: (&str, &str), query: &str| {
+            let bed = Testbed::new(NOW, &[limit]).await;
+            for app in ["a", "b", "c"] {
+                bed.push(&[(&[("app", app)], NOW - SECOND, "x".repeat(600), Vec::new())]).await;
+            }
+            let uri = with_params("/loki/api/v1/query_range", &[("query", query)]);
+            let (status, body) = bed.call("GET", &uri, None).await;
+            if status.is_success() { String::new() } else { body }
+        };
+        let two = r#"rate({app="a"}[1m]) / rate({app=~"a|b"}[1m])"#;
+        let cardinality = ("limits.cardinality_limit", "2");
+        assert_eq!(refused(cardinality, two).await, "");
+        assert_eq!(
+            refused(cardinality, r#"{app=~".+"} |= "x""#).await,
+            r#"cardinality limit exceeded for {app=~".+"}; 3 entries, more than limit of 2"#
+        );
+        assert_eq!(refused(("limits.max_chunks_per_query", "3"), two).await, "");
+        assert_eq!(
+            refused(("limits.max_chunks_per_query", "2"), two).await,
+            "the query hit the max number of chunks limit (limit: 2 chunks, query: 3)"
+        );
+        // Each selector is held to it, not all together.
+        assert_eq!(refused(("limits.max_querier_bytes_read", "1500"), two).await, "");
+        let too_large = refused(("limits.max_querier_bytes_read", "1000"), two).await;
+        assert!(
+            too_large
+                .starts_with("query too large to execute on a single querier: (query: 1.2kB, limit: 1.0kB)")
+        );
     }
 }

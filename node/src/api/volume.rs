@@ -94,6 +94,7 @@ struct Asked {
 
 /// Reads what is asked. `{}` and no target labels: every label counts.
 fn asked(params: &Params, limits: &[Arc<Limits>]) -> Result<Asked> {
+    guard::check_volume(limits)?;
     let limit = match params.get("limit") {
         Some("0") => DEFAULT_LIMIT,
         _ => params.positive("limit", DEFAULT_LIMIT)?,
@@ -200,11 +201,14 @@ fn answer(kind: &str, result: Vec<Json>) -> Json {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
+    use axum::http::StatusCode;
     use grapevine_storage::index::TimeRange;
 
     use super::{asked, parts, seconds};
     use crate::api::params::Params;
+    use crate::limits::Limits;
 
     fn params(pairs: &[(&str, &str)]) -> Params {
         Params(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect())
@@ -238,6 +242,8 @@ mod tests {
         assert_eq!(refused(&[("query", "{}"), ("limit", "-1")]), "limit must be a positive value");
         assert!(refused(&[]).starts_with("parse error"));
         assert_eq!(asked(&params(&[("query", "{}"), ("limit", "0")]), &[]).unwrap().limit, 100);
+        let off = [Arc::default(), Arc::new(Limits { volume_enabled: false, ..Limits::default() })];
+        assert_eq!(asked(&params(&[("query", "{}")]), &off).err().unwrap().status, StatusCode::NOT_FOUND);
     }
 
     #[test]

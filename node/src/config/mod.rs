@@ -24,7 +24,7 @@ use self::server::{
     ChunkStore, Disk, DiskWritten, Head, HeadWritten, Housekeeping, HousekeepingWritten, Log, LogWritten, S3,
     S3Written, Server, ServerWritten, Wal, WalWritten,
 };
-use crate::limits::{Limits, LimitsWritten, TenantLimits};
+use crate::limits::{Limits, LimitsWritten, TenantLimits, elsewhere};
 
 pub use self::keys::Key;
 
@@ -128,6 +128,14 @@ pub enum ConfigError {
         /// The nearest one that exists.
         nearest: Option<String>,
     },
+    /// A limit that Loki has and that has no meaning here.
+    #[error("`{key}` has no meaning here: {reason}")]
+    Elsewhere {
+        /// The key with its tables.
+        key: String,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// A variable that belongs to no key.
     #[error("unknown variable `{variable}`{}", hint(.nearest))]
     UnknownVariable {
@@ -188,7 +196,7 @@ impl Config {
         }
         for (key, text) in flags {
             if !keys.contains(&key) {
-                return Err(unknown_key(&key, keys.iter().map(String::as_str)));
+                return Err(unknown_key(key.clone(), &key, keys.iter().map(String::as_str)));
             }
             put(&mut table, &key, &text);
         }
@@ -336,8 +344,13 @@ fn unknown_variable(variable: &str, keys: &[String]) -> ConfigError {
     ConfigError::UnknownVariable { variable: variable.to_owned(), nearest }
 }
 
-fn unknown_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> ConfigError {
-    ConfigError::UnknownKey { key: key.to_owned(), nearest: suggest::nearest(key, known).map(str::to_owned) }
+/// What to say of a key, given how it was written (with its tables or without) and what it could have been.
+fn unknown_key<'a>(key: String, written: &str, known: impl Iterator<Item = &'a str>) -> ConfigError {
+    let limit = key.rsplit_once('.').filter(|(table, _)| *table == "limits" || table.ends_with(".limits"));
+    match limit.and_then(|(_, name)| elsewhere::reason(name)) {
+        Some(reason) => ConfigError::Elsewhere { key, reason },
+        None => ConfigError::UnknownKey { key, nearest: suggest::nearest(written, known).map(str::to_owned) },
+    }
 }
 
 /// Puts a value at a path of at most two names. A text that is a TOML value is that value (`5`, `true`,
@@ -398,9 +411,8 @@ fn check_table(value: Option<&Value>, path: &str, known: &[&str]) -> Result<(), 
 
 fn check_names(table: &Table, path: &str, known: &[&str]) -> Result<(), ConfigError> {
     let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
-    let nearest = suggest::nearest(key, known.iter().copied()).map(str::to_owned);
-    let key = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-    Err(ConfigError::UnknownKey { key, nearest })
+    let whole = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+    Err(unknown_key(whole, key, known.iter().copied()))
 }
 
 #[cfg(test)]
@@ -469,6 +481,10 @@ mod tests {
             "unknown key `limits.max_lines_size`; did you mean `max_line_size`?",
         );
         check_error("[tenants.a.limits]\nx = 1", &[], &[], "unknown key `tenants.a.limits.x`");
+        let elsewhere = "limits.split_queries_by_interval` has no meaning here: a query is not split by time";
+        check_error("[limits]\nsplit_queries_by_interval = '1h'", &[], &[], elsewhere);
+        check_error("[tenants.a.limits]\nsplit_queries_by_interval = '1h'", &[], &[], elsewhere);
+        check_error("", &[], &[("limits.split_queries_by_interval", "1h")], elsewhere);
         check_error("[tenants.a]\nlimit = {}", &[], &[], "did you mean `limits`?");
         check_error("wal = 5", &[], &[], "write `[wal]`");
         check_error("[tenants]\na = 5", &[], &[], "`tenants.a` is a table");
