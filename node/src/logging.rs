@@ -1,12 +1,17 @@
 //! The node's own log, on standard error, and its level, which can be changed while the node runs.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use anyhow::Context as _;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::server::{Log, LogFormat};
+use crate::metrics::{LevelLabel, Metrics};
 
 /// Puts another filter in the place of the one in effect; says whether it could.
 type Change = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
@@ -16,6 +21,35 @@ static CHANGE: OnceLock<Change> = OnceLock::new();
 static LEVEL: Mutex<Option<String>> = Mutex::new(None);
 
 const POISON: &str = "no one panics with the level locked";
+
+/// Lines of the log so far, by how grave they are.
+static LINES: [(Level, &str, AtomicU64); 5] = [
+    (Level::ERROR, "error", AtomicU64::new(0)),
+    (Level::WARN, "warn", AtomicU64::new(0)),
+    (Level::INFO, "info", AtomicU64::new(0)),
+    (Level::DEBUG, "debug", AtomicU64::new(0)),
+    (Level::TRACE, "trace", AtomicU64::new(0)),
+];
+
+/// Counts the lines that are written.
+struct Count;
+
+impl<S: Subscriber> Layer<S> for Count {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let of_level = LINES.iter().find(|(level, ..)| level == event.metadata().level());
+        if let Some((.., lines)) = of_level {
+            lines.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Shows how many lines the log has.
+pub fn show(metrics: &Metrics) {
+    for (_, level, lines) in &LINES {
+        let shown = metrics.log_messages.get_or_create(&LevelLabel { level });
+        shown.inc_by(lines.load(Ordering::Relaxed).saturating_sub(shown.get()));
+    }
+}
 
 /// Starts the log.
 ///
@@ -28,13 +62,13 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         LogFormat::Text => {
             let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
             let handle = builder.reload_handle();
-            builder.init();
+            builder.finish().with(Count).init();
             keep(Box::new(move |filter| handle.reload(filter).is_ok()));
         }
         LogFormat::Json => {
             let builder = builder.json().with_filter_reloading();
             let handle = builder.reload_handle();
-            builder.init();
+            builder.finish().with(Count).init();
             keep(Box::new(move |filter| handle.reload(filter).is_ok()));
         }
     }

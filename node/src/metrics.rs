@@ -17,13 +17,16 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use crate::api::ops::LOKI_VERSION;
+use crate::config::keys::values;
+use crate::config::units::{ByteSize, Period};
+use crate::limits::{Limits, TenantLimits};
 
 /// Labels of request metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Request {
     /// The HTTP method.
     pub method: String,
-    /// The route's pattern, not the path: bounded.
+    /// The route's pattern as Loki writes it (`loki_api_v1_push`), not the path: bounded.
     pub route: String,
     /// The answer's status.
     pub status_code: String,
@@ -50,6 +53,38 @@ pub struct Tenant {
 pub struct HousekeepingLabel {
     /// The worker's name.
     pub worker: &'static str,
+}
+
+/// Labels of lines of the node's own log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LevelLabel {
+    /// How grave they are.
+    pub level: &'static str,
+}
+
+/// Labels of a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabel {
+    /// Its key in `[limits]`.
+    pub limit_name: String,
+}
+
+/// Labels of a tenant's own limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OwnLimitLabel {
+    /// Its key in `[limits]`.
+    pub limit_name: String,
+    /// Whose.
+    pub user: String,
+}
+
+/// Labels of a rule group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RuleGroupLabel {
+    /// Namespace and group.
+    pub rule_group: String,
+    /// Whose.
+    pub user: String,
 }
 
 /// Labels of what was built.
@@ -154,6 +189,10 @@ metrics! {
     discarded_bytes: Family<Discard, Counter> = Family::default(), "loki_discarded_bytes";
     /// Streams that have something in memory.
     memory_streams: Gauge = Gauge::default(), "loki_ingester_memory_streams";
+    /// Chunks in memory, those that are not full yet among them.
+    memory_chunks: Gauge = Gauge::default(), "loki_ingester_memory_chunks";
+    /// Streams that came to be in memory, each day counted apart.
+    streams_created: Counter = Counter::default(), "loki_ingester_streams_created";
     /// Bytes in open blocks, not compressed yet.
     head_open_bytes: Gauge = Gauge::default(), "grapevine_head_open_bytes";
     /// Bytes in compressed blocks that are in no pack yet.
@@ -168,8 +207,14 @@ metrics! {
     packs_written: Counter = Counter::default(), "grapevine_packs_written";
     /// Chunks written.
     chunks_flushed: Counter = Counter::default(), "loki_ingester_chunks_flushed";
+    /// Lines of the chunks written.
+    chunk_entries: Histogram = Histogram::new(exponential_buckets(1.0, 4.0, 10)), "loki_ingester_chunk_entries";
+    /// Compressed bytes of the chunks written.
+    chunk_bytes: Histogram = Histogram::new(exponential_buckets(1024.0, 2.0, 12)), "loki_ingester_chunk_size_bytes";
     /// Packs that wait in the spool for the chunk store.
     spool_packs: Gauge = Gauge::default(), "grapevine_spool_packs";
+    /// The same as `grapevine_spool_packs`.
+    flush_queue: Gauge = spool_packs.clone(), "loki_ingester_flush_queue_length";
     /// Bytes that wait in the spool for the chunk store.
     spool_bytes: Gauge = Gauge::default(), "grapevine_spool_bytes";
     /// Attempts at the chunk store that failed.
@@ -224,11 +269,32 @@ metrics! {
     repaired_bytes: Counter = Counter::default(), "grapevine_repaired_bytes";
     /// Bytes of packs fetched from other nodes.
     fetched_bytes: Counter = Counter::default(), "grapevine_fetched_pack_bytes";
+    /// Lines of the node's own log.
+    log_messages: Family<LevelLabel, Counter> = Family::default(), "loki_internal_log_messages";
+    /// Limits that hold for every tenant that has none of its own, as far as they are numbers.
+    limits: Family<LimitLabel, Gauge<f64, AtomicU64>> = Family::default(), "loki_overrides_defaults";
+    /// Limits of tenants that have their own, as far as they are numbers.
+    own_limits: Family<OwnLimitLabel, Gauge<f64, AtomicU64>> = Family::default(), "loki_overrides";
+    /// Rules that are kept, by namespace and group.
+    rules: Family<RuleGroupLabel, Gauge> = Family::default(), "loki_prometheus_rule_group_rules";
     /// Tasks and work that panicked.
     panics: Counter = Counter::default(), "loki_panic";
 }
 
 impl Metrics {
+    /// Shows what limits there are.
+    pub fn show_limits(&self, limits: &TenantLimits) {
+        for (limit_name, value) in numbers(limits.everyone()) {
+            self.limits.get_or_create(&LimitLabel { limit_name }).set(value);
+        }
+        for (user, own) in limits.overridden() {
+            for (limit_name, value) in numbers(own) {
+                let label = OwnLimitLabel { limit_name, user: user.to_owned() };
+                self.own_limits.get_or_create(&label).set(value);
+            }
+        }
+    }
+
     /// Everything, as `/metrics` shows it.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -237,9 +303,45 @@ impl Metrics {
     }
 }
 
+/// Limits that are numbers: sizes in bytes, periods in seconds, switches as 0 or 1.
+fn numbers(limits: &Limits) -> Vec<(String, f64)> {
+    let number = |value: &toml::Value| match value {
+        toml::Value::Integer(number) => Some(*number as f64),
+        toml::Value::Float(number) => Some(*number),
+        toml::Value::Boolean(is_on) => Some(f64::from(u8::from(*is_on))),
+        toml::Value::String(text) => {
+            let period = text.parse::<Period>().ok().map(|period| period.0.as_secs_f64());
+            period.or_else(|| text.parse::<ByteSize>().ok().map(|size| size.0 as f64))
+        }
+        _ => None,
+    };
+    let all = values(limits).into_iter();
+    all.filter_map(|(name, value)| Some((name, number(&value)?))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Discard, Metrics};
+    use crate::config::units::ByteSize;
+    use crate::limits::{Limits, TenantLimits};
+
+    #[test]
+    fn limits_are_shown_as_numbers() {
+        let own = Limits { max_line_size: ByteSize(7), volume_enabled: false, ..Limits::default() };
+        let metrics = Metrics::new();
+        metrics.show_limits(&TenantLimits::new(Limits::default(), [("a".to_owned(), own)]));
+        let text = metrics.text();
+        for line in [
+            "loki_overrides_defaults{limit_name=\"max_line_size\"} 262144.0\n",
+            "loki_overrides_defaults{limit_name=\"query_timeout\"} 60.0\n",
+            "loki_overrides_defaults{limit_name=\"max_query_series\"} 500.0\n",
+            "loki_overrides_defaults{limit_name=\"ingestion_rate_mb\"} 4.0\n",
+            "loki_overrides{limit_name=\"max_line_size\",user=\"a\"} 7.0\n",
+            "loki_overrides{limit_name=\"volume_enabled\",user=\"a\"} 0.0\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
 
     #[test]
     fn counters_appear_under_lokis_names() {

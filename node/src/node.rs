@@ -87,6 +87,7 @@ impl Node {
         let metrics = Metrics::new();
         let (workers, disk) = (Workers::new(metrics.clone()), Arc::new(DiskGate::default()));
         let limits = Arc::new(config.tenant_limits());
+        metrics.show_limits(&limits);
         // First, for what is wrong with it is better told before a long log is replayed than after.
         let cluster = Cluster::open(&env, &config).await?;
         let root = env.data_dir.join("index");

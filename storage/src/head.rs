@@ -173,6 +173,8 @@ pub struct HeadSize {
     pub sealed_bytes: u64,
     /// Of them, in chunks that are full.
     pub complete_bytes: u64,
+    /// Chunks that no flush has taken, the one that is not full yet among them.
+    pub chunks: u64,
     /// When the oldest entry that no flush has taken arrived.
     pub since: Option<Duration>,
     /// The oldest segment of the log that an entry lies in.
@@ -404,11 +406,13 @@ impl Head {
         let building: u64 = state.building_blocks.iter().map(member_bytes).sum();
         let waiting: usize = state.full.iter().map(|block| block.text.text_bytes()).sum();
         let origins = || state.origins();
+        let is_open = building + waiting as u64 + state.open.text.text_bytes() as u64 > 0;
         HeadSize {
             open_bytes: (state.open.text.text_bytes() + waiting) as u64,
             full_bytes: waiting as u64,
             sealed_bytes: complete_bytes + building,
             complete_bytes,
+            chunks: state.chunks.len() as u64 + u64::from(is_open),
             since: origins().filter_map(|origin| origin.since).min(),
             oldest_segment: origins().flat_map(|o| &o.segments).map(SegmentRef::number).min(),
         }

@@ -86,6 +86,8 @@ pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
     if let Some(cluster) = &node.cluster {
         cluster.show(&node.metrics);
     }
+    node.rules.show(&node.metrics);
+    logging::show(&node.metrics);
     ([(header::CONTENT_TYPE, kind)], node.metrics.text()).into_response()
 }
 
@@ -169,12 +171,23 @@ mod tests {
             assert!(answered.as_u16() == status && body.contains(part), "{method} {path}: {answered} {body}");
         }
         bed.push(&[(&[("app", "a")], NOW - SECOND, "text".into(), vec![("id".into(), "12".into())])]).await;
+        let group = "name: g\nrules: [{alert: a, expr: 'vector(1)'}, {record: b, expr: 'vector(1)'}]";
+        assert_eq!(bed.call_text("POST", "/loki/api/v1/rules/n", &[], group).await.0.as_u16(), 202);
+        bed.flush().await;
         let (_, metrics) = bed.call("GET", "/metrics", None).await;
         for line in [
             "loki_distributor_bytes_received_total{tenant=\"fake\"} 4\n",
             "loki_distributor_lines_received_total{tenant=\"fake\"} 1\n",
+            "loki_ingester_streams_created_total ",
+            "loki_ingester_memory_chunks ",
+            "loki_ingester_flush_queue_length ",
+            "loki_ingester_chunk_entries_sum 1.0\n",
+            "loki_ingester_chunk_size_bytes_count 1\n",
+            "loki_prometheus_rule_group_rules{rule_group=\"n;g\",user=\"fake\"} 2\n",
+            "loki_overrides_defaults{limit_name=\"max_query_series\"} 7.0\n",
+            "loki_internal_log_messages_total{level=\"warn\"} ",
             "loki_distributor_structured_metadata_bytes_received_total{tenant=\"fake\"} 4\n",
-            "loki_request_duration_seconds_count{method=\"POST\",route=\"/loki/api/v1/push\",status_code=\"204\"} 1\n",
+            "loki_request_duration_seconds_count{method=\"POST\",route=\"loki_api_v1_push\",status_code=\"204\"} 1\n",
         ] {
             assert!(metrics.contains(line), "{line} is not in {metrics}");
         }

@@ -117,13 +117,23 @@ fn rule_routes(root: &str) -> Router<Arc<Node>> {
 
 async fn measure(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
     let method = request.method().to_string();
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let route =
+        request.extensions().get::<MatchedPath>().map_or("other".to_owned(), |path| label(path.as_str()));
     let began = Instant::now();
     let response = next.run(request).await;
     let status_code = response.status().as_str().to_owned();
     let labels = metrics::Request { method, route, status_code };
     node.metrics.request_seconds.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
     response
+}
+
+/// A route as Loki's metrics name it: `loki_api_v1_label_name_values`.
+fn label(path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    match words.collect::<Vec<_>>().join("_").to_ascii_lowercase() {
+        label if label.is_empty() => "root".to_owned(),
+        label => label,
+    }
 }
 
 /// Whose streams a query may see.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use grapevine_storage::head::{Flushing, Head};
 use grapevine_storage::index::{Cover, Day, Index, PackId};
 use grapevine_storage::pack::Level;
+use grapevine_storage::pack::directory::ChunkEntry;
 use grapevine_storage::pack::writer::PackSummary;
 use grapevine_storage::stream::StreamId;
 
@@ -128,7 +129,7 @@ impl Flusher {
         covering: Covering,
     ) -> anyhow::Result<()> {
         let (index, owner) = (self.index.clone(), tenant.clone());
-        let chunks = summary.directory.chunks().count() as u64;
+        let chunks: Vec<(u64, u64)> = summary.directory.chunks().map(ChunkEntry::size).collect();
         let (pack, covered) = (PackId(summary.content_hash), covering.clone());
         self.exec
             .run(Lane::Disk, move || super::records::commit(&index, &owner, day, &summary, covering))
@@ -139,7 +140,11 @@ impl Flusher {
         }
         self.duty.on_packed(day, pack);
         self.metrics.packs_written.inc();
-        self.metrics.chunks_flushed.inc_by(chunks);
+        self.metrics.chunks_flushed.inc_by(chunks.len() as u64);
+        for (entries, bytes) in chunks {
+            self.metrics.chunk_entries.observe(entries as f64);
+            self.metrics.chunk_bytes.observe(bytes as f64);
+        }
         Ok(())
     }
 }

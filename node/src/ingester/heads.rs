@@ -1,6 +1,7 @@
 //! All heads of a node, by tenant, stream and day.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub struct HeadKey {
 #[derive(Debug, Default)]
 pub struct Heads {
     heads: RwLock<BTreeMap<HeadKey, Arc<Head>>>,
+    created: AtomicU64,
 }
 
 /// Where a batch stands in the log.
@@ -113,7 +115,10 @@ impl Heads {
             return head.clone();
         }
         let mut heads = self.heads.write().expect(POISON);
-        let new = || Arc::new(Head::new(key.tenant.clone(), labels.clone(), key.id));
+        let new = || {
+            self.created.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Head::new(key.tenant.clone(), labels.clone(), key.id))
+        };
         heads.entry(key.clone()).or_insert_with(new).clone()
     }
 
@@ -164,6 +169,11 @@ impl Heads {
     /// How many heads there are: streams, each day counted apart.
     pub fn len(&self) -> usize {
         self.heads.read().expect(POISON).len()
+    }
+
+    /// How many heads there have been since the process started.
+    pub fn created(&self) -> u64 {
+        self.created.load(Ordering::Relaxed)
     }
 
     /// Whether there is no head.

@@ -277,6 +277,9 @@ impl Ingester {
         self.metrics.head_open_bytes.set(sum(|s| s.open_bytes));
         self.metrics.head_sealed_bytes.set(sum(|s| s.sealed_bytes));
         self.metrics.memory_streams.set(stats.len() as i64);
+        self.metrics.memory_chunks.set(sum(|s| s.chunks));
+        let created = self.heads.created();
+        self.metrics.streams_created.inc_by(created.saturating_sub(self.metrics.streams_created.get()));
     }
 }
 
@@ -326,6 +329,7 @@ fn stats_of(head: &Head, now: Duration, log: LogSize, is_ours: bool) -> HeadStat
         open_bytes: size.open_bytes,
         sealed_bytes: size.sealed_bytes,
         complete_bytes: size.complete_bytes,
+        chunks: size.chunks,
         age: size.since.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
         oldest_segment: size.oldest_segment.map_or(log.newest_segment, |number| number.0),
         is_ours,

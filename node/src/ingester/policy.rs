@@ -31,6 +31,8 @@ pub struct HeadStats {
     pub sealed_bytes: u64,
     /// Of them, those in chunks that are full.
     pub complete_bytes: u64,
+    /// Chunks, the one that is not full yet among them.
+    pub chunks: u64,
     /// How long the oldest entry has been here.
     pub age: Duration,
     /// The oldest segment of the log that holds an entry of this head.
@@ -163,6 +165,7 @@ mod tests {
         kept_bytes_max: 800,
     };
     const EMPTY: HeadStats = HeadStats {
+        chunks: 0,
         open_bytes: 0,
         sealed_bytes: 0,
         complete_bytes: 0,

@@ -20,6 +20,7 @@ use self::kept::{Groups, Kept, Name, merge};
 use crate::env::Env;
 use crate::exec::Lane;
 use crate::limits::TenantLimits;
+use crate::metrics::{Metrics, RuleGroupLabel};
 
 /// Groups of all tenants that are kept, those taken away included: all are written whenever one changes.
 pub const GROUPS_MAX: usize = 10_000;
@@ -98,6 +99,17 @@ impl Rules {
             Some(Listed { namespace: name.namespace.clone(), at: kept.at, group })
         });
         listed.collect()
+    }
+
+    /// Shows how many rules each group has.
+    pub fn show(&self, metrics: &Metrics) {
+        metrics.rules.clear();
+        let groups = self.known();
+        let living = groups.iter().filter_map(|(name, kept)| Some((name, kept.group.as_ref()?)));
+        for (Name { tenant, namespace, group }, kept) in living {
+            let label = RuleGroupLabel { rule_group: format!("{namespace};{group}"), user: tenant.clone() };
+            metrics.rules.get_or_create(&label).set(kept.rules.len() as i64);
+        }
     }
 
     /// Keeps a group in place of the one of its name; once this returns it stays after a crash.

@@ -106,6 +106,12 @@ impl ChunkEntry {
         self.blocks.iter().map(|block| block.last).max().unwrap_or(i64::MIN)
     }
 
+    /// How many entries it has, and how many bytes its blocks take.
+    pub fn size(&self) -> (u64, u64) {
+        let range = self.file_range();
+        (self.entries(), range.end - range.start)
+    }
+
     /// Bytes of text, line ends included.
     pub fn text_bytes(&self) -> u64 {
         self.blocks.iter().map(|block| u64::from(block.text_bytes)).sum()
