@@ -11,6 +11,7 @@ use super::chunks::{self, ChunkRecord};
 use super::covers::{self, Cover};
 use super::env::{Env, Tables};
 use super::flushed::{self, FlushMark};
+use super::lost;
 use super::packs::{self, PackId, PackRecord, PackState, Place};
 use super::reach::{self, Arcs};
 use super::snapshot::Snapshot;
@@ -71,7 +72,7 @@ pub struct NewStream {
 /// The index of one UTC day. Calls block: LMDB reads from disk, and a write syncs it.
 pub struct DayIndex {
     day: Day,
-    env: Env,
+    pub(super) env: Env,
 }
 
 impl DayIndex {
@@ -244,12 +245,21 @@ impl DayIndex {
 
     /// Notes that a pack is in the chunk store. Returns whether the pack is known.
     pub fn mark_shipped(&self, id: PackId) -> Result<bool, IndexError> {
+        self.set_state(id, PackState::Shipped)
+    }
+
+    fn set_state(&self, id: PackId, state: PackState) -> Result<bool, IndexError> {
         self.env.write(|tables, txn| {
-            let Some(mut record) = packs::get(tables.packs, txn, id)? else { return Ok(false) };
-            record.state = PackState::Shipped;
-            packs::put(tables.packs, txn, id, &record)?;
+            let Some(record) = packs::get(tables.packs, txn, id)? else { return Ok(false) };
+            packs::put(tables.packs, txn, id, &PackRecord { state, ..record })?;
             Ok(true)
         })
+    }
+
+    /// Notes that a pack is in the spool, whatever was noted before: it came back from elsewhere and is to be shipped anew.
+    /// Returns whether the pack is known.
+    pub fn mark_spooled(&self, id: PackId) -> Result<bool, IndexError> {
+        self.set_state(id, PackState::Spooled)
     }
 
     /// Raises flush marks for entries that packs indexed before already cover.
@@ -355,7 +365,7 @@ fn given_up_key(object_key: &str) -> Vec<u8> {
 /// In the place of a pack that nothing took the place of.
 const NO_PACK: PackId = PackId(0);
 
-fn gone_key(id: PackId) -> Vec<u8> {
+pub(super) fn gone_key(id: PackId) -> Vec<u8> {
     [GONE_PREFIX, &id.0.to_be_bytes()].concat()
 }
 
@@ -367,6 +377,7 @@ fn give_up(
     by: PackId,
 ) -> Result<bool, IndexError> {
     tables.meta.put(txn, &gone_key(id), &by.0.to_be_bytes())?;
+    lost::forget(tables, txn, id)?;
     let Some(record) = packs::delete(tables, txn, id)? else { return Ok(false) };
     tables.meta.put(txn, &given_up_key(&record.object_key), &now.to_le_bytes())?;
     Ok(true)
@@ -377,6 +388,7 @@ fn add(tables: &Tables, txn: &mut RwTxn<'_>, pack: &NewPack, arrival: u64) -> Re
     // The same bytes may come again: what was given up under this name is wanted now.
     tables.meta.delete(txn, &given_up_key(&pack.record.object_key))?;
     tables.meta.delete(txn, &gone_key(pack.id))?;
+    lost::forget(tables, txn, pack.id)?;
     if let Some(within) = &pack.within {
         reach::narrow(tables, txn, within)?;
     }

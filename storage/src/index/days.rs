@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::IndexError;
 use super::calendar::Day;
 use super::day::{DayIndex, NewPack};
+use super::search::Search;
 use crate::durable;
 
 /// Corrupt copies of one day that are kept for inspection; the next one is deleted instead.
@@ -61,6 +62,7 @@ pub struct Index {
     open: Mutex<BTreeMap<Day, Arc<DayIndex>>>,
     set_aside: Mutex<Vec<SetAside>>,
     is_unsure: AtomicBool,
+    search: Search,
 }
 
 impl Index {
@@ -69,7 +71,8 @@ impl Index {
     pub fn open(root: &Path, options: IndexOptions) -> Result<Self, IndexError> {
         durable::create_dir_all(root).map_err(|error| IndexError::io("create", root, error))?;
         let (open, set_aside, is_unsure) = Default::default();
-        let index = Index { root: root.to_owned(), options, open, set_aside, is_unsure };
+        let search = Search::open(root);
+        let index = Index { root: root.to_owned(), options, open, set_aside, is_unsure, search };
         for name in index.names()? {
             if [DROPPED_SUFFIX, NEW_SUFFIX].iter().any(|suffix| name.ends_with(suffix)) {
                 index.remove(&root.join(name))?;
@@ -93,6 +96,33 @@ impl Index {
     /// Notes that days may be missing altogether, or that none is.
     pub fn set_unsure(&self, is_unsure: bool) {
         self.is_unsure.store(is_unsure, Ordering::Relaxed);
+    }
+
+    /// Notes that packs may be stored which neither this index nor anybody else knows, until all has been looked through.
+    /// Survives a restart.
+    ///
+    /// # Errors
+    /// That cannot be written down; until a restart it holds all the same.
+    pub fn want_search(&self) -> Result<(), IndexError> {
+        self.search.want()
+    }
+
+    /// Whether packs may be stored that nobody knows.
+    pub fn is_search_due(&self) -> bool {
+        self.search.is_due()
+    }
+
+    /// What a search that begins now answers; for [`Self::finish_search`].
+    pub fn searches_wanted(&self) -> u64 {
+        self.search.wanted()
+    }
+
+    /// Notes that all has been looked through, for what was wanted when that began.
+    ///
+    /// # Errors
+    /// That cannot be written down; the next start takes it for due.
+    pub fn finish_search(&self, wanted: u64) -> Result<(), IndexError> {
+        self.search.finish(wanted)
     }
 
     /// A day, if it exists. A corrupt one is set aside and an empty, incomplete one takes its place.

@@ -7,6 +7,7 @@
 //! ```text
 //! table    | key                                   | value
 //! meta     | "schema", "incomplete"                | version u8; none
+//!          | "lost/" pack, "orphan/" object key    | object key; when it was seen first
 //! streams  | tenant, stream                        | first and last time, labels
 //! postings | tenant, name text, value text         | stream, many
 //! chunks   | tenant, stream, first time, pack, no  | ChunkRecord
@@ -28,10 +29,13 @@ mod days;
 mod env;
 mod flushed;
 mod keys;
+mod lost;
 mod matcher;
+mod orphans;
 mod packs;
 mod postings;
 mod reach;
+mod search;
 mod snapshot;
 mod streams;
 mod summary;

@@ -14,11 +14,11 @@ use crate::entry::Digest;
 use crate::stream::{Labels, StreamId};
 use crate::wal::{Mark, Sequence, WalId};
 
-const DAY: Day = Day(20_780);
-const OPTIONS: IndexOptions = IndexOptions { map_bytes: 1 << 20 };
+pub(super) const DAY: Day = Day(20_780);
+pub(super) const OPTIONS: IndexOptions = IndexOptions { map_bytes: 1 << 20 };
 const NO_LIMIT: usize = usize::MAX;
 
-fn index() -> (TempDir, Index) {
+pub(super) fn index() -> (TempDir, Index) {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(dir.path(), OPTIONS).unwrap();
     (dir, index)
@@ -52,7 +52,7 @@ fn chunk(pack: u128, number: u32, first: i64, last: i64) -> ChunkRecord {
 }
 
 /// A pack of one chunk per stream, each from `first` to `last`.
-fn pack(id: u128, tenant: &str, streams: &[Labels], first: i64, last: i64) -> NewPack {
+pub(super) fn pack(id: u128, tenant: &str, streams: &[Labels], first: i64, last: i64) -> NewPack {
     let stream = |(number, labels): (u32, &Labels)| NewStream {
         id: StreamId::of(tenant, labels),
         labels: labels.clone(),
@@ -81,7 +81,7 @@ fn pack(id: u128, tenant: &str, streams: &[Labels], first: i64, last: i64) -> Ne
     }
 }
 
-fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub(super) fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::new(pairs.iter().copied())
 }
 
