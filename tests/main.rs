@@ -26,6 +26,8 @@ mod crash;
 mod damage;
 /// The README's first command.
 mod demo;
+/// How members go that are told to stop, once and twice.
+mod departure;
 /// Full disks and read-only ones.
 mod disk;
 /// Who gets in: TLS, passwords, tokens.

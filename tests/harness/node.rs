@@ -148,6 +148,16 @@ impl Node {
         self.end()
     }
 
+    /// SIGTERM, and no wait.
+    pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Waits until it says something in its log.
+    pub fn says(&self, text: &str) {
+        assert!(self.log.line_with(text).is_some(), "it never said `{text}`");
+    }
+
     /// Waits until it ends by itself.
     pub fn end(mut self) -> ExitStatus {
         until("the end of the process", || self.child.try_wait().unwrap())

@@ -8,10 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::cluster::MemberArgs;
+use super::departure::{self, Ending};
 use super::exit::{Exit, ExitError};
-use super::{departure, notify};
+use super::notify;
 use crate::access::watch::on_change;
 use crate::api::starting::Door;
 use crate::api::tls::{Certificate, TlsListener};
@@ -154,10 +156,14 @@ pub async fn serve(
     let address = listener.local_addr()?;
     notify::tell(notify::REPLAYING);
     let (opened, node) = oneshot::channel::<Arc<Node>>();
+    let (ending, ends) = oneshot::channel();
     let stopped = async {
-        departure::wait(stop, node).await;
+        let how = departure::wait(stop, node).await;
         notify::tell(notify::STOPPING);
-        tracing::info!("stopping: requests under way are finished, then heads are packed");
+        let _ = ending.send(how); // Who waits for it does so until the end.
+        if how == Ending::InOrder {
+            tracing::info!("stopping: requests under way are finished, then heads are packed");
+        }
     };
     let door = Door::default();
     // Before the log is replayed: who asks meanwhile is told so.
@@ -182,6 +188,18 @@ pub async fn serve(
     notify::tell(notify::READY);
     // Nobody has to wait for it.
     let _ = ready.send(address);
+    tokio::select! {
+        closed = close(serving, &node) => closed?,
+        () = hurried(ends) => {}
+    }
+    working.abort();
+    keeping.abort();
+    watching.into_iter().for_each(|task| task.abort());
+    Ok(())
+}
+
+/// Finishes requests, packs heads and takes leave of the others.
+async fn close(serving: JoinHandle<()>, node: &Node) -> Result<()> {
     serving.await.context("serve HTTP")?;
     match tokio::time::timeout(FLUSH_ON_STOP, node.ingester.flush_all()).await {
         Ok(Ok(())) => {}
@@ -193,10 +211,21 @@ pub async fn serve(
     if let Some(cluster) = &node.cluster {
         cluster.stop().await;
     }
-    working.abort();
-    keeping.abort();
-    watching.into_iter().for_each(|task| task.abort());
     Ok(())
+}
+
+/// Waits until a node that ends is told to stop once more.
+async fn hurried(ends: oneshot::Receiver<Ending>) {
+    match ends.await {
+        Ok(Ending::AtOnce) => {}
+        Ok(Ending::InOrder) => {
+            wait_for_stop().await;
+            tracing::warn!(
+                "told to stop once more: requests and heads are left as they are, the log keeps everything"
+            );
+        }
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// What the API shows of itself over TLS, if it is to speak that.
@@ -207,7 +236,7 @@ fn certificate(config: &Config) -> Result<Option<Arc<Certificate>>> {
 }
 
 /// Reads the files of who may come in again when they change.
-fn watch(node: &Arc<Node>, certificate: Option<Arc<Certificate>>) -> Vec<tokio::task::JoinHandle<()>> {
+fn watch(node: &Arc<Node>, certificate: Option<Arc<Certificate>>) -> Vec<JoinHandle<()>> {
     let exec = &node.env.exec;
     let mut tasks = Vec::new();
     if let Some(certificate) = certificate {
