@@ -4,7 +4,7 @@
 //! of one and of the other in turn, so that a noisy machine disturbs both alike.
 
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -82,29 +82,61 @@ async fn start_one(options: &Options, folder: &Path, packs: &Path) -> Result<Ser
 
 /// Starts the cluster and waits until each node knows all.
 async fn start_all(options: &Options, folder: &Path, packs: &Path) -> Result<Vec<Server>> {
-    let data_dir = |number: usize| folder.join(format!("all/node-{number}"));
-    let mut join = None;
+    let mut cluster = Cluster::new(&folder.join("all"), packs, NODES);
     let mut servers = Vec::new();
-    for number in 1..=NODES {
-        let peer_listen = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let mut extra = vec![store(packs), format!("--name=node-{number}")];
-        extra.push(format!("--peer-listen={peer_listen}"));
-        extra.push(format!("--replication-factor={NODES}"));
-        match &join {
-            Some(token) => extra.push(format!("--join={token}")),
-            None => join = Some(token(options.binary().as_ref(), &data_dir(number), &peer_listen)?),
-        }
-        extra.extend_from_slice(&options.extra);
-        servers.push(Server::start(&options.binary(), data_dir(number), &extra).await?);
+    for _ in 1..=NODES {
+        servers.push(cluster.start_next(options).await?);
     }
-    let nodes = NODES as f64;
-    let whole = [(r#"grapevine_members{state="active"}"#, nodes), ("grapevine_members_live", nodes)];
-    wait_until(&servers, &whole).await?;
+    until_active(&servers).await?;
     Ok(servers)
 }
 
+/// Waits until all servers, and nobody else, are active members that all see.
+pub(super) async fn until_active(servers: &[Server]) -> Result<()> {
+    let nodes = servers.len() as f64;
+    let whole = [(r#"grapevine_members{state="active"}"#, nodes), ("grapevine_members_live", nodes)];
+    wait_until(servers, &whole).await
+}
+
+/// A cluster whose nodes start one after the other and share a directory for packs.
+pub(super) struct Cluster<'a> {
+    folder: &'a Path,
+    packs: &'a Path,
+    replicas: usize,
+    nodes: usize,
+    token: Option<String>,
+}
+
+impl<'a> Cluster<'a> {
+    /// Nobody yet.
+    pub(super) fn new(folder: &'a Path, packs: &'a Path, replicas: usize) -> Self {
+        Cluster { folder, packs, replicas, nodes: 0, token: None }
+    }
+
+    /// Where a node, counted from 1 on, keeps its things.
+    pub(super) fn data_dir(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("node-{number}"))
+    }
+
+    /// Starts one more node, and waits until it is ready.
+    pub(super) async fn start_next(&mut self, options: &Options) -> Result<Server> {
+        self.nodes += 1;
+        let data_dir = self.data_dir(self.nodes);
+        let peer_listen = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let mut extra = vec![store(self.packs), format!("--name=node-{}", self.nodes)];
+        extra.push(format!("--peer-listen={peer_listen}"));
+        extra.push(format!("--replication-factor={}", self.replicas));
+        match &self.token {
+            Some(token) => extra.push(format!("--join={token}")),
+            None => self.token = Some(token(options.binary().as_ref(), &data_dir, &peer_listen)?),
+        }
+        extra.extend_from_slice(&options.extra);
+        Server::start(&options.binary(), data_dir, &extra).await
+    }
+}
+
 /// Waits until the metrics of all servers have these values at the same look.
-async fn wait_until(servers: &[Server], wanted: &[(&str, f64)]) -> Result<()> {
+pub(super) async fn wait_until(servers: &[Server], wanted: &[(&str, f64)]) -> Result<()> {
     let mut unmet = String::new();
     for _ in 0..LOOKS_MAX {
         unmet.clear();

@@ -2,13 +2,15 @@
 //!
 //! `--hard` makes the load hard on a store, `--s3` keeps the packs in a real S3 server, `--cold` asks once more with
 //! nothing in memory, `--peer URL` does the same to another Loki-compatible server. `--cluster` sets three nodes beside
-//! one instead, and `--rebuild` makes so many chunks and lets a node find them that has lost its disk.
+//! one instead, `--join` weighs what moves when a node joins so many, and `--rebuild` makes so many chunks and lets a node
+//! find them that has lost its disk.
 //!
 //! Figures are CPU seconds of the server's process and its peak memory, which a noisy machine does not
 //! disturb as it disturbs wall time; wall times stand beside them.
 
 mod cluster;
 mod cold;
+mod join;
 mod load;
 mod rebuild;
 mod server;
@@ -50,6 +52,8 @@ struct Options {
     peer_pid: Option<u32>,
     /// Only measure how long a node takes to find so many chunks.
     rebuild: Option<usize>,
+    /// Only weigh what moves when a node joins so many.
+    join: Option<usize>,
     /// Measure this binary instead of building one.
     binary: Option<String>,
     extra: Vec<String>,
@@ -81,10 +85,11 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match options.rebuild {
-            Some(chunks) => rebuild::measure(&options, chunks).await,
-            None if options.cluster => cluster::measure(&options).await,
-            None => measure(&options).await,
+        match (options.rebuild, options.join) {
+            (Some(chunks), _) => rebuild::measure(&options, chunks).await,
+            (None, Some(nodes)) => join::measure(&options, nodes).await,
+            (None, None) if options.cluster => cluster::measure(&options).await,
+            (None, None) => measure(&options).await,
         }
     })
 }
@@ -100,6 +105,7 @@ fn read(arguments: &[&str]) -> Result<Options> {
         peer: None,
         peer_pid: None,
         rebuild: None,
+        join: None,
         binary: None,
         extra: Vec::new(),
     };
@@ -114,11 +120,12 @@ fn read(arguments: &[&str]) -> Result<Options> {
             "--mb" => options.text_mb = value()?.parse().context("--mb")?,
             "--peer" => options.peer = Some((*value()?).to_owned()),
             "--rebuild" => options.rebuild = Some(value()?.parse().context("--rebuild")?),
+            "--join" => options.join = Some(value()?.parse().context("--join")?),
             "--binary" => options.binary = Some((*value()?).to_owned()),
             "--peer-pid" => options.peer_pid = Some(value()?.parse().context("--peer-pid")?),
             "--" => options.extra = words.by_ref().map(|w| (*w).to_owned()).collect(),
             _ => bail!(
-                "`{word}` is none of --hard, --s3, --cold, --cluster, --mb N, --binary FILE, --peer URL, --peer-pid N, --rebuild CHUNKS, -- SERVE-OPTIONS"
+                "`{word}` is none of --hard, --s3, --cold, --cluster, --mb N, --binary FILE, --peer URL, --peer-pid N, --rebuild CHUNKS, --join NODES, -- SERVE-OPTIONS"
             ),
         }
     }

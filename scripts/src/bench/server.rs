@@ -133,6 +133,15 @@ impl Target {
         Ok(())
     }
 
+    /// Pushes streams written as JSON.
+    pub(crate) async fn push_json(&self, body: String) -> Result<()> {
+        let request = self.client.post(format!("{}/loki/api/v1/push", self.url));
+        let answer = request.header("content-type", "application/json").body(body).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "push: {status}: {}", answer.text().await.unwrap_or_default());
+        Ok(())
+    }
+
     /// Ships what is in memory.
     pub(crate) async fn flush(&self) -> Result<()> {
         let answer = self.client.post(format!("{}/flush", self.url)).send().await?;
