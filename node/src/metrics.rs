@@ -245,7 +245,7 @@ metrics! {
     deletes_processed: Counter = Counter::default(), "loki_compactor_delete_requests_processed";
     /// Objects in the chunk store that no index knows and that cannot be read as packs.
     orphans: Gauge = Gauge::default(), "grapevine_chunk_store_orphans";
-    /// Packs that the index knows and that are gone from the chunk store, as of the last time it was looked through.
+    /// Packs that this node knows of and that are gone from the chunk store, as of the last time it was looked through.
     missing_packs: Gauge = Gauge::default(), "grapevine_chunk_store_missing_packs";
     /// The ring that the node sees: always 1, under the ring's digest, which is equal on nodes that agree.
     ring: Family<RingLabel, Gauge> = Family::default(), "grapevine_ring_hash";
@@ -267,6 +267,8 @@ metrics! {
     repaired_pushes: Counter = Counter::default(), "grapevine_repaired_pushes";
     /// Bytes sent to owners that turned out to lack them.
     repaired_bytes: Counter = Counter::default(), "grapevine_repaired_bytes";
+    /// Times a member did not take note of a pack; it is told again.
+    announce_failures: Counter = Counter::default(), "grapevine_announce_failures";
     /// Bytes of packs fetched from other nodes.
     fetched_bytes: Counter = Counter::default(), "grapevine_fetched_pack_bytes";
     /// Lines of the node's own log.

@@ -22,6 +22,8 @@ pub struct Fleet {
     nodes: Vec<Option<Node>>,
     dir: TempDir,
     store: Option<S3>,
+    /// Whether each node has a directory of its own for packs.
+    apart: bool,
     net: Net,
     token: String,
     /// What each node is started with beside what it needs.
@@ -51,6 +53,7 @@ impl Fleet {
             nodes,
             dir,
             store: None,
+            apart: false,
             net,
             token: String::new(),
             more: vec![|serve| serve; machines],
@@ -80,6 +83,12 @@ impl Fleet {
         self.store = Some(S3::start_on(HUB)?);
         drop(_inside);
         Some(self)
+    }
+
+    /// Each node keeps its packs itself.
+    pub fn with_stores_of_their_own(mut self) -> Self {
+        self.apart = true;
+        self
     }
 
     /// Starts a node with something special from now on.
@@ -119,6 +128,7 @@ impl Fleet {
         let serve = EXPECTED.iter().chain(&self.listed).fold(serve, |serve, text| serve.listing(text));
         let serve = match &self.store {
             Some(store) => store.store_of(serve),
+            None if self.apart => serve,
             None => serve.with(format!("--chunk-store=file://{}", self.packs().display())),
         };
         let serve = self.keys.iter().fold(serve, |serve, (key, value)| serve.set(key, value));
@@ -141,6 +151,11 @@ impl Fleet {
     /// Where packs are, if they are in a directory.
     pub fn packs(&self) -> PathBuf {
         self.dir.path().join("packs")
+    }
+
+    /// Where a node keeps its own packs.
+    pub fn own_packs(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("node-{node}/packs"))
     }
 
     /// Takes away all that a node which does not run has on its disk.

@@ -187,7 +187,7 @@ impl Load {
     fn read_recent(&self, client: &Client, stream: usize) {
         let acknowledged = self.acknowledged(stream);
         let from = acknowledged.saturating_sub(RECENT);
-        let Some(lines) = self.try_lines(client, stream, from) else { return };
+        let Some(lines) = self.try_lines(client, stream, from, END) else { return };
         let missing = !lines.warnings.is_empty();
         self.tally(missing);
         let must = if missing { from } else { acknowledged };
@@ -219,15 +219,15 @@ impl Load {
         self.streams[stream].sent.load(Ordering::SeqCst)
     }
 
-    /// The lines of a stream from a number on, page by page; none where the node cannot answer.
-    fn try_lines(&self, client: &Client, stream: usize, from: u64) -> Option<Lines> {
+    /// The lines of a stream from a number on and before a time, page by page; none where the node cannot answer.
+    fn try_lines(&self, client: &Client, stream: usize, from: u64, end: i64) -> Option<Lines> {
         let (query, start) = (format!(r#"{{stream="{stream}"}}"#), Workload::time(from).to_string());
         let (mut lines, mut cursor) = (Lines::default(), "start".to_owned());
         loop {
             let parameters = [
                 ("query", query.as_str()),
                 ("start", &start),
-                ("end", &END.to_string()),
+                ("end", &end.to_string()),
                 ("limit", PAGE),
                 ("direction", "forward"),
                 ("cursor", &cursor),
@@ -256,6 +256,20 @@ impl Load {
         Some((count, warnings.unwrap_or_default()))
     }
 
+    /// How many lines of each stream are acknowledged.
+    pub fn so_far(&self) -> Vec<u64> {
+        (0..self.streams.len()).map(|stream| self.acknowledged(stream)).collect()
+    }
+
+    /// Waits until a node answers for some lines of each stream, and checks that it has all of them and no warning.
+    pub fn check_part(&self, client: &Client, from: &[u64], to: &[u64]) {
+        for (stream, (from, to)) in from.iter().zip(to).enumerate() {
+            let lines = until("an answer", || self.try_lines(client, stream, *from, Workload::time(*to)));
+            assert_eq!(lines.warnings, [""; 0], "stream {stream}, lines {from} to {to}");
+            self.workload.check(stream, &lines.all(), *from, *to, *to);
+        }
+    }
+
     /// Once nobody pushes any more: waits until each of these nodes answers without a warning, and checks that it has
     /// every line, once and in order.
     pub fn check_all(&self, nodes: &[Client]) {
@@ -264,7 +278,7 @@ impl Load {
                 let (acknowledged, sent) = (self.acknowledged(stream), self.sent(stream));
                 assert!(acknowledged > 0, "stream {stream}: nothing was acknowledged");
                 let lines = until(&format!("a complete answer of node {n}"), || {
-                    self.try_lines(client, stream, 0).filter(|lines| lines.warnings.is_empty())
+                    self.try_lines(client, stream, 0, END).filter(|lines| lines.warnings.is_empty())
                 });
                 let lines = lines.all();
                 self.workload.check(stream, &lines, 0, acknowledged, sent);

@@ -112,7 +112,12 @@ pub async fn flush(State(node): State<Arc<Node>>) -> Result<StatusCode, ApiError
     });
     match flush.await {
         Ok(Ok(())) => Ok(StatusCode::NO_CONTENT),
-        Ok(Err(error)) => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n"))),
+        Ok(Err(error)) => {
+            let text = format!(
+                "not everything is in the chunk store; what is not is kept, and follows: {error:#}\n"
+            );
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text))
+        }
         Err(error) => Err(ApiError::internal(format!("the flush was cut off: {error}\n"))),
     }
 }

@@ -1,6 +1,7 @@
 //! Whose it is to merge, rewrite and delete a pack: several nodes of a cluster know the same packs, and one of them looks
 //! after each.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use grapevine_storage::index::{Arcs, Day, PackId};
@@ -29,6 +30,9 @@ pub trait Custody: Send + Sync + fmt::Debug {
 
     /// A pack of this day waits for another node to replace it.
     fn on_awaited(&self, day: Day);
+
+    /// Packs are gone from the chunk store; other nodes may have them.
+    fn on_missing(&self, object_keys: BTreeSet<String>);
 }
 
 /// A node that stands alone looks after everything.
@@ -59,4 +63,6 @@ impl Custody for Everything {
     fn on_replaced(&self, _: Day, _: PackId) {}
 
     fn on_awaited(&self, _: Day) {}
+
+    fn on_missing(&self, _: BTreeSet<String>) {}
 }

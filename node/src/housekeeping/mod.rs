@@ -11,6 +11,8 @@ pub mod erase;
 pub mod expire;
 mod judge;
 pub mod ladder;
+mod missing;
+pub mod pack_name;
 pub mod rebuild;
 pub mod retention;
 #[cfg(test)]
@@ -22,7 +24,6 @@ use std::time::Duration;
 
 use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Day, Index, PackId};
-use tokio::time::Instant;
 
 use self::custody::Custody;
 use self::erase::Progress;
@@ -65,8 +66,6 @@ pub struct Housekeeper {
     unmergeable: Mutex<Vec<PackId>>,
     /// Days of which a pack cannot be read, so that their index stays incomplete.
     partial: Mutex<BTreeSet<Day>>,
-    /// Objects that are no packs and that no index knows, and since when this process has seen them.
-    orphans: Mutex<BTreeMap<String, Instant>>,
     /// What has expired of packs, where their own directories were asked.
     judged: Mutex<BTreeMap<(Day, PackId), Verdict>>,
     /// How far each delete request is carried out, by tenant and id.
@@ -146,7 +145,6 @@ impl Housekeeper {
             custody,
             unmergeable: Mutex::default(),
             partial: Mutex::default(),
-            orphans: Mutex::default(),
             judged: Mutex::default(),
             erasing: Mutex::default(),
             staff,
@@ -172,7 +170,11 @@ impl Housekeeper {
                 ingester.wake_shipper();
                 merged
             }),
-            staff.reconcile.keep(RECONCILE, || self.reconcile()),
+            staff.reconcile.keep(RECONCILE, || async {
+                let reconciled = self.reconcile().await;
+                ingester.wake_shipper();
+                reconciled
+            }),
         );
     }
 

@@ -5,11 +5,9 @@
 //! one of the lists at least. Each pack costs a read of its tail, where footer and directory are. What was given up
 //! on purpose is remembered by the index and stays out.
 //!
-//! What the index knows and the store has no more is counted and told: a store that was emptied or rolled back must not
-//! be taken for one that never held anything.
 //!
-//! So an object that no index knows is taken in, not deleted: it may be all that is left of someone's lines. Only
-//! what bears a pack's name and is none is an orphan: listed, and deleted after a week.
+//! So an object that no index knows is taken in, not deleted: it may be all that is left of someone's lines. What the
+//! index knows and the store has no more, and what is no pack, is the business of [`missing`](super::missing).
 
 use std::collections::BTreeSet;
 use std::io;
@@ -22,8 +20,8 @@ use futures_util::future::join_all;
 use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::{Day, DayIndex, Index, IndexError, NewPack, PackState};
 use grapevine_storage::pack::{PackError, PackReader, PackSummary, ReadAt};
-use tokio::time::Instant;
 
+use super::pack_name::PackName;
 use super::{Housekeeper, lock};
 use crate::exec::{Exec, Lane};
 use crate::ingester::spool::Spool;
@@ -36,30 +34,6 @@ pub const TAIL_BYTES: u64 = 64 << 10;
 const PREPARE_MAX: Duration = Duration::from_secs(60);
 /// How often a member that has no place in the ring yet looks whether it has.
 const SETTLE_LOOK: Duration = Duration::from_secs(1);
-/// How long an orphan is seen before it is deleted.
-const ORPHAN_GRACE: Duration = Duration::from_secs(7 * 86_400);
-
-/// What a pack's name says: `<tenant>/<day>/<tokens>/<content hash>.gz`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PackName<'a> {
-    /// Whose it is.
-    pub tenant: &'a str,
-    /// Of which day.
-    pub day: Day,
-    /// The hash of its bytes.
-    pub content_hash: u128,
-}
-
-impl<'a> PackName<'a> {
-    /// Reads an object key; none if it is not that of a pack.
-    pub fn parse(object_key: &'a str) -> Option<Self> {
-        let mut parts = object_key.split('/');
-        let (tenant, day, _, name) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let hash = name.strip_suffix(".gz").filter(|hash| hash.len() == 32)?;
-        let content_hash = u128::from_str_radix(hash, 16).ok()?;
-        parts.next().is_none().then_some(PackName { tenant, day: day.parse().ok()?, content_hash })
-    }
-}
 
 /// What reconciling a day found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -151,7 +125,7 @@ impl Housekeeper {
     }
 
     /// Looks through the whole chunk store and the spool for what the index does not know.
-    pub(super) async fn reconcile(&self) -> anyhow::Result<()> {
+    pub(crate) async fn reconcile(&self) -> anyhow::Result<()> {
         let mut looks = tokio::time::interval(SETTLE_LOOK);
         while !self.custody.is_settled() {
             looks.tick().await;
@@ -161,8 +135,8 @@ impl Housekeeper {
         if self.index.is_unsure() {
             self.note_missing_days().await?;
         }
-        let days = self.stored_days().await?;
-        let (total, mut orphans, mut missing) = (days.len() as u64, Vec::new(), 0);
+        let (searches, days) = (self.index.searches_wanted(), self.stored_days().await?);
+        let (total, mut orphans, mut missing) = (days.len() as u64, 0, 0);
         for (done, day) in (0..).zip(days) {
             self.staff.reconcile.progress(done, total);
             if self.staff.reconcile.is_paused() {
@@ -172,16 +146,14 @@ impl Housekeeper {
             if !found.added.is_empty() {
                 tracing::warn!(%day, packs = found.added.len(), "packs that the index did not know were taken in");
             }
-            if let Some(first) = found.missing.first() {
-                let (packs, hint) = (found.missing.len(), "restore them; `grapevine fsck` lists all");
-                tracing::error!(%day, packs, first, "objects are gone from the chunk store, and their lines with them: {hint}");
-            }
-            missing += found.missing.len();
-            orphans.extend(found.unreadable);
+            missing += self.tend_missing(day, found.missing).await?;
+            orphans += self.tend_orphans(day, found.unreadable).await?;
         }
         self.metrics.missing_packs.set(missing as i64);
+        self.metrics.orphans.set(orphans as i64);
         self.staff.reconcile.progress(total, total);
-        self.tend_orphans(orphans).await
+        let index = self.index.clone();
+        Ok(self.env.exec.run(Lane::Disk, move || index.finish_search(searches)).await?)
     }
 
     /// Every day of which something is stored or indexed, oldest first.
@@ -279,12 +251,13 @@ impl Housekeeper {
             Ok::<_, IndexError>((known(&index, day)?, is_whole))
         };
         let (known, is_whole) = self.env.exec.run(Lane::Disk, look).await?;
-        // What is in the spool and not in an index that is whole is about to be: a flush or a merge writes it now.
-        let there: BTreeSet<&str> = stored.iter().map(|stored| stored.key.as_str()).collect();
+        let there = stored.iter().filter(|stored| stored.bytes.is_some());
+        let there: BTreeSet<&str> = there.map(|stored| stored.key.as_str()).collect();
         // Those known before the store was listed and still: what was shipped or given up meanwhile is in order.
         let mut missing = self.shipped(day).await?;
         missing.retain(|key| shipped_before.contains(key) && !there.contains(key.as_str()));
         let missing = missing.into_iter().collect();
+        // What is in the spool and not in an index that is whole is about to be: a flush or a merge writes it now.
         stored.retain(|stored| !(known.contains(&stored.key) || is_whole && stored.bytes.is_none()));
         Ok((stored, missing))
     }
@@ -351,26 +324,6 @@ impl Housekeeper {
         let spool = self.spool.clone();
         Ok(self.env.exec.run(Lane::Disk, move || spool.keys()).await?)
     }
-
-    /// Deletes the orphans that have been seen for long enough, and remembers the others.
-    async fn tend_orphans(&self, found: Vec<(String, String)>) -> anyhow::Result<()> {
-        self.metrics.orphans.set(found.len() as i64);
-        let now = Instant::now();
-        let due: Vec<String> = {
-            let mut orphans = lock(&self.orphans);
-            orphans.retain(|key, _| found.iter().any(|(other, _)| other == key));
-            for (key, _) in found {
-                orphans.entry(key).or_insert(now);
-            }
-            let is_due = |since: &Instant| now.duration_since(*since) >= ORPHAN_GRACE;
-            orphans.iter().filter(|(_, since)| is_due(since)).map(|(key, _)| key.clone()).collect()
-        };
-        for key in due.iter().filter(|key| self.custody.deletes(key)) {
-            tracing::warn!(key, "an object that is no pack has been there for a week and is deleted");
-            self.store.delete(key).await?;
-        }
-        Ok(())
-    }
 }
 
 /// Marks the days whose spooled packs the index lost, and removes packs of a flush that a crash cut off before they
@@ -398,12 +351,14 @@ pub fn settle_spool(index: &Index, spool: &Spool) -> anyhow::Result<()> {
 struct Known {
     keys: BTreeSet<String>,
     gone: BTreeSet<u128>,
+    /// Packs that were nowhere to be had. Once stored again, they are to be read.
+    lost: BTreeSet<String>,
 }
 
 impl Known {
     fn contains(&self, key: &str) -> bool {
         let is_gone = || PackName::parse(key).is_some_and(|name| self.gone.contains(&name.content_hash));
-        self.keys.contains(key) || is_gone()
+        (self.keys.contains(key) || is_gone()) && !self.lost.contains(key)
     }
 }
 
@@ -412,7 +367,9 @@ fn known(index: &Index, day: Day) -> Result<Known, IndexError> {
     let packs = day.read(|snapshot| snapshot.packs())?;
     let given_up = day.given_up()?.into_iter().map(|(key, _)| key);
     let gone = day.gone()?.into_iter().map(|(id, _)| id.0).collect();
-    Ok(Known { keys: packs.into_iter().map(|(_, record)| record.object_key).chain(given_up).collect(), gone })
+    let lost = day.lost()?.into_iter().map(|(_, key)| key).collect();
+    let keys = packs.into_iter().map(|(_, record)| record.object_key).chain(given_up).collect();
+    Ok(Known { keys, gone, lost })
 }
 
 /// Reads what packs say of themselves, where they lie.
@@ -484,30 +441,4 @@ fn summary(source: impl ReadAt, content_hash: u128) -> Result<PackSummary, PackE
     let directory = reader.directory()?;
     let footer = *reader.footer();
     Ok(PackSummary { directory, footer, length: footer.pack_bytes(), content_hash })
-}
-
-#[cfg(test)]
-mod tests {
-    use grapevine_storage::index::Day;
-
-    use super::PackName;
-
-    #[test]
-    fn only_what_a_node_names_is_a_pack() {
-        let hash = format!("{:032x}", 77);
-        let key = format!("ten.ant/2026-11-23/0000-ffff/{hash}.gz");
-        let day: Day = "2026-11-23".parse().unwrap();
-        assert_eq!(PackName::parse(&key), Some(PackName { tenant: "ten.ant", day, content_hash: 77 }));
-        let others = [
-            format!("t/2026-11-23/{hash}.gz"),
-            format!("t/2026-11-31/0-f/{hash}.gz"),
-            format!("t/2026-11-23/0-f/{hash}"),
-            format!("t/2026-11-23/0-f/1{hash}.gz"),
-            format!("t/2026-11-23/0-f/{hash}.gz/x"),
-            "t/2026-11-23/0-f/notes.gz".to_owned(),
-        ];
-        for other in others {
-            assert_eq!(PackName::parse(&other), None, "{other}");
-        }
-    }
 }

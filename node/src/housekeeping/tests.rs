@@ -18,7 +18,8 @@ use crate::exec::Exec;
 use crate::ingester::Loops;
 use crate::node::{Node, open_store};
 use crate::push::request::Endpoint;
-use crate::querier::select::{incomplete_days, select};
+use crate::querier::lacks::incomplete_days;
+use crate::querier::select::select;
 use crate::querier::share::Share;
 
 const DAY: Day = Day(20_000);

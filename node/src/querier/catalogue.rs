@@ -158,6 +158,10 @@ impl Question for NamesQuestion {
         }
     }
 
+    fn range(&self) -> TimeRange {
+        self.range
+    }
+
     fn nothing(&self, _: &Asker) -> BTreeSet<String> {
         BTreeSet::new()
     }
@@ -240,6 +244,10 @@ impl Question for SeriesQuestion {
     fn wire(&self) -> Sought {
         let groups = self.groups.iter().map(|group| selector_text(group)).collect();
         Sought::Series { groups, range: (self.range.first, self.range.last) }
+    }
+
+    fn range(&self) -> TimeRange {
+        self.range
     }
 
     fn nothing(&self, _: &Asker) -> BTreeSet<Labels> {

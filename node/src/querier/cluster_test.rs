@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, Value};
 use super::freshness::{Doubt, Found, Freshness, NothingUnconfirmed, Unconfirmed};
+use super::notes::unreached;
 use super::reference_test::{
     Event, LABELS, LOG_QUERIES, METRIC_QUERIES, NOW, START, Stored, asker, check_lines, check_numbers, event,
     push, reference, steps, stored, window,
@@ -293,20 +294,20 @@ async fn a_reader_that_fails_is_replaced_by_the_next_owner_and_named() {
     house.peers[2].close().await;
     let answer = house.querier(0).lines(&asker(), everything(r#"{app=~".+"}"#, 500)).await.unwrap();
     assert_eq!(texts(&answer), expected);
-    let lost = "`n3` cannot be reached: lines that only it holds are missing";
-    assert_eq!(answer.warnings, [lost]);
+    let lost = unreached(&id(2));
+    assert_eq!(answer.warnings, [lost.clone()]);
     assert_eq!(retried(), 1);
     let sum = Querier::parse(r#"sum(count_over_time({app=~".+"}[1h]))"#).unwrap();
     let answer = house.querier(0).numbers(&asker(), &sum, &Steps::instant(NOW)).await.unwrap();
     let Value::Numbers(grapevine_logql::series::QueryValue::Vector(samples)) = &answer.value else {
         panic!()
     };
-    assert_eq!((samples[0].value, &answer.warnings[..]), (100.0, &[lost.to_owned()][..]));
+    assert_eq!((samples[0].value, &answer.warnings[..]), (100.0, &[lost.clone()][..]));
     // Once it is known to be dead, nobody waits for it, but it is still said.
     house.see(|peer| peer.live &= peer.id != id(2));
     let before = retried();
     let found = house.querier(0).label_names(&asker(), &[], ALL).await.unwrap();
-    assert_eq!((found.warnings, retried()), (vec![lost.to_owned()], before));
+    assert_eq!((found.warnings, retried()), (vec![lost], before));
 }
 
 #[tokio::test]
@@ -318,10 +319,7 @@ async fn what_only_the_dead_hold_is_missing_and_they_are_named() {
     let asked = (dead + 1) % 3;
     let answer = house.querier(asked).lines(&asker(), everything(r#"{app=~".+"}"#, 500)).await.unwrap();
     assert!(texts(&answer).len() < 100);
-    assert_eq!(
-        answer.warnings,
-        [format!("`{}` cannot be reached: lines that only it holds are missing", id(dead))]
-    );
+    assert_eq!(answer.warnings, [unreached(&id(dead))]);
 }
 
 #[tokio::test]

@@ -67,6 +67,10 @@ impl<T: Tally> Question for CountQuestion<T> {
         self.tally.sought(selector_text(&self.selector), (self.range.first, self.range.last))
     }
 
+    fn range(&self) -> TimeRange {
+        self.range
+    }
+
     fn nothing(&self, _: &Asker) -> T {
         self.tally.clone()
     }

@@ -10,6 +10,7 @@ use grapevine_logql::ast::{Expr, LogExpr};
 use grapevine_logql::labels::{Category, LabelSet};
 use grapevine_logql::pipeline::{Options, Pipeline, Wanted, split_leading};
 use grapevine_logql::print::to_query;
+use grapevine_storage::index::TimeRange;
 use grapevine_storage::scan::LineFilter;
 use grapevine_storage::stream::StreamId;
 
@@ -330,6 +331,10 @@ impl Question for LineQuestion {
             forward: self.span.forward,
             limit: self.limit as u64,
         }
+    }
+
+    fn range(&self) -> TimeRange {
+        self.span.range()
     }
 
     fn nothing(&self, _: &Asker) -> Self::Found {

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod fields;
 pub mod follow;
 pub mod freshness;
+pub mod lacks;
 pub mod lines;
 pub mod merge;
 pub mod notes;
@@ -58,6 +59,7 @@ use tokio::time::{Instant, timeout};
 use self::answer::{Answer, LogLine, Value};
 use self::error::QueryError;
 use self::freshness::{Freshness, NothingUnconfirmed};
+use self::lacks::lacks;
 use self::lines::LineQuestion;
 use self::notes::Notes;
 use self::numbers::LeafQuestion;
@@ -65,7 +67,7 @@ use self::packs::Packs;
 use self::question::{Piece, Question};
 use self::scan::Span;
 use self::scatter::{Neighbours, Scatter};
-use self::select::{compile_for, incomplete_days, select};
+use self::select::{compile_for, select};
 use self::work::{Work, works};
 use crate::deletes::Deletes;
 use crate::env::Env;
@@ -176,7 +178,24 @@ impl Querier {
         }
         let missing = self.freshness().catch_up(&piece.share, &piece.unconfirmed, deadline).await;
         missing.into_iter().for_each(|text| notes.warnings.add(text));
-        question.read(self, piece, notes).await
+        self.read_own(question, piece, notes).await
+    }
+
+    /// Answers a question from what this node holds, and notes what it may lack of what is stored.
+    async fn read_own<Q: Question>(
+        &self,
+        question: &Q,
+        piece: &Piece,
+        notes: &mut Notes,
+    ) -> Result<Q::Found, QueryError> {
+        let found = question.read(self, piece, notes).await?;
+        // Afterwards: what was found corrupt is incomplete now.
+        let (index, range) = (self.index.clone(), question.range());
+        let (asker, share) = (piece.asker.clone(), piece.share.clone());
+        let look = move || lacks(&index, &asker.tenants, range, &share);
+        let missing = self.env.exec.run(Lane::Disk, look).await?;
+        missing.into_iter().for_each(|text| notes.warnings.add(text));
+        Ok(found)
     }
 
     /// Answers a query for lines.
@@ -265,12 +284,9 @@ impl Querier {
                         .for_each(|parts| parts.labels = with_tenant(&parts.labels, &tenant));
                 }
                 let streams = selection.len() as u64;
-                // After the selection: what it found corrupt is incomplete now.
-                let missing = incomplete_days(&index, range)?;
-                Ok::<_, QueryError>((works(&tenant, selection, span), streams, missing))
+                Ok::<_, QueryError>((works(&tenant, selection, span), streams))
             });
-            let (works, streams, missing) = found.await?;
-            missing.into_iter().for_each(|text| notes.warnings.add(text));
+            let (works, streams) = found.await?;
             notes.stats.streams += streams;
             all.extend(works);
         }

@@ -1,6 +1,7 @@
 //! What comes beside an answer: what it took, what is missing from it, and how it was found.
 
 use bincode::{Decode, Encode};
+use grapevine_gossip::ring::NodeId;
 
 use super::answer::Stats;
 use super::drive::Warnings;
@@ -25,6 +26,12 @@ pub struct SentNotes {
     stats: Stats,
     warnings: Vec<String>,
     explain: Vec<String>,
+}
+
+/// What an answer lacks that a member had no part in. Others read all that it owns, but it may have gone on alone while
+/// it was cut off, and nobody can tell a member that is down from one that is: so this is said whenever one is missing.
+pub fn unreached(member: &NodeId) -> String {
+    format!("`{member}` cannot be reached: lines that it alone took in, if there are any, are missing")
 }
 
 impl Notes {

@@ -12,6 +12,7 @@ use grapevine_logql::parse::parse;
 use grapevine_logql::pipeline::split_leading;
 use grapevine_logql::plan::{Leaf, MetricPlan, PlanOptions};
 use grapevine_logql::range::{Accumulator, Part, SeriesId, Steps};
+use grapevine_storage::index::TimeRange;
 use grapevine_storage::scan::LineFilter;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -249,6 +250,10 @@ impl Question for LeafQuestion {
             end: self.steps.time(self.steps.count() - 1),
             step: if self.steps.is_instant() { 0 } else { self.steps.step() },
         }
+    }
+
+    fn range(&self) -> TimeRange {
+        span(&self.leaf, &self.steps).range()
     }
 
     fn nothing(&self, asker: &Asker) -> Accumulator {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use grapevine_gossip::rpc::Method;
+use grapevine_storage::index::TimeRange;
 
 use super::error::QueryError;
 use super::freshness::Unconfirmed;
@@ -56,6 +57,9 @@ pub trait Question: Clone + Send + Sync + 'static {
 
     /// The question as it travels.
     fn wire(&self) -> Self::Wire;
+
+    /// The time of the lines that it is about.
+    fn range(&self) -> TimeRange;
 
     /// What is found where nothing is.
     fn nothing(&self, asker: &Asker) -> Self::Found;

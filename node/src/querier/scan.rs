@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::{ControlFlow, Range};
 
+use grapevine_storage::index::TimeRange;
 use grapevine_storage::pack::block::BlockHeader;
 use grapevine_storage::pack::column::Column;
 use grapevine_storage::pack::{BlockReader, BlockText, FormatError, Metadata, SealedBlock, TextBuffer};
@@ -36,6 +37,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// The time without the order.
+    pub fn range(&self) -> TimeRange {
+        TimeRange { first: self.first, last: self.last }
+    }
+
     /// Whether a stretch of time, both ends inclusive, has anything in common with this one.
     pub fn overlaps(&self, first: i64, last: i64) -> bool {
         first <= self.last && self.first <= last

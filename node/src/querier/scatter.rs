@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::error::QueryError;
 use super::freshness::Unconfirmed;
-use super::notes::Notes;
+use super::notes::{Notes, unreached};
 use super::question::{Piece, Question, Taken};
 use super::share::Share;
 use super::spread::{Assigned, Spread};
@@ -163,7 +163,7 @@ impl<'q> Scatter<'q> {
             unconfirmed: self.unconfirmed.clone(),
         };
         let Some(fan) = &mut self.fan else {
-            return question.read(self.querier, &piece, &mut self.notes).await;
+            return self.querier.read_own(question, &piece, &mut self.notes).await;
         };
         let mut found = question.nothing(&self.asker);
         let receiving = Semaphore::new(RECEIVING_MAX);
@@ -219,7 +219,7 @@ impl<'q> Scatter<'q> {
             if let Some(why) = why {
                 tracing::debug!(%node, why, "a member could not be reached");
             }
-            notes.warnings.add(format!("`{node}` cannot be reached: lines that only it holds are missing"));
+            notes.warnings.add(unreached(node));
         }
         notes
     }

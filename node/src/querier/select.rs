@@ -136,30 +136,6 @@ pub fn select(
     Ok(selection)
 }
 
-/// The days of a range whose index is not whole, and that there may be others, as warnings: lines may be missing.
-///
-/// # Errors
-/// The index cannot be read.
-pub fn incomplete_days(index: &Index, range: TimeRange) -> Result<Vec<String>, IndexError> {
-    let wanted = Day::of(range.first)..=Day::of(range.last);
-    let mut warnings = Vec::new();
-    if index.is_unsure() {
-        warnings.push(
-            "the chunk store could not be looked through since the node started without an index: lines may be missing"
-                .to_owned(),
-        );
-    }
-    for day in index.days()?.into_iter().filter(|day| wanted.contains(day)) {
-        let Some(open) = index.day(day)? else { continue };
-        if open.is_incomplete()? {
-            warnings.push(format!(
-                "the index of {day} is incomplete until it is rebuilt: lines of that day may be missing"
-            ));
-        }
-    }
-    Ok(warnings)
-}
-
 fn select_day(
     index: &Index,
     day: Day,

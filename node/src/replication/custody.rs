@@ -1,6 +1,7 @@
 //! Which packs a member looks after: those that begin with a stream of which it is the primary. Every node reads that off
 //! the pack's name.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use grapevine_gossip::ring::NodeId;
@@ -8,9 +9,10 @@ use grapevine_storage::index::{Arcs, Day, PackId};
 use grapevine_storage::stream::StreamId;
 
 use super::Placements;
-use super::announce::Pending;
+use super::pending::Pending;
 use super::placement::Placement;
 use crate::housekeeping::custody::Custody;
+use crate::housekeeping::pack_name::PackName;
 
 /// A member among others.
 #[derive(Debug)]
@@ -23,15 +25,10 @@ pub struct OwnersCustody {
     pub shared_store: bool,
 }
 
-/// Between which tokens a pack's streams lie: its name has the top 16 bits of the first and of the last.
-pub(super) fn ends(object_key: &str) -> impl Iterator<Item = Option<u16>> {
-    let tokens = object_key.split('/').nth(2).into_iter().flat_map(|tokens| tokens.splitn(2, '-'));
-    tokens.map(|token| u16::from_str_radix(token, 16).ok())
-}
-
 /// Where on the ring a pack's streams begin.
 fn first_stream(object_key: &str) -> Option<StreamId> {
-    Some(StreamId(u128::from(ends(object_key).next()??) << 112))
+    let (first, _) = PackName::parse(object_key)?.ends?;
+    Some(StreamId(u128::from(first) << 112))
 }
 
 /// Who looks after a pack. It need not keep any of its streams: the name tells only about where the first one is. So it is
@@ -72,6 +69,11 @@ impl Custody for OwnersCustody {
     fn on_awaited(&self, day: Day) {
         self.announcing.ask_about(day);
     }
+
+    fn on_missing(&self, object_keys: BTreeSet<String>) {
+        // Of a store that all share one asks for all.
+        self.announcing.seek(object_keys.into_iter().filter(|key| self.deletes(key)));
+    }
 }
 
 #[cfg(test)]
@@ -82,9 +84,9 @@ mod tests {
 
     #[test]
     fn a_packs_name_says_where_its_streams_begin() {
-        let first = |key| first_stream(key);
-        assert_eq!(first("t/2026-11-26/00ff-0a00/77.gz"), Some(StreamId(0x00ff << 112)));
-        assert_eq!(first("t/2026-11-26"), None);
-        assert_eq!(first("t/2026-11-26/xyz-1/77.gz"), None);
+        let first = |tokens: &str| first_stream(&format!("t/2026-11-26/{tokens}/{:032x}.gz", 77));
+        assert_eq!(first("00ff-0a00"), Some(StreamId(0x00ff << 112)));
+        assert_eq!(first("xyz-1"), None);
+        assert_eq!(first_stream("t/2026-11-26"), None);
     }
 }

@@ -6,7 +6,7 @@ use grapevine_storage::index::{Day, PackId};
 use grapevine_storage::stream::StreamId;
 
 use super::Placements;
-use super::announce::Pending;
+use super::pending::Pending;
 use crate::ingester::duty::Duty;
 
 /// An owner among others: packs the streams of which it is the primary, and has its packs announced.

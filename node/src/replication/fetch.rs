@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
-use grapevine_storage::chunk_store::StoreError;
+use grapevine_storage::chunk_store::{ErrorKind, StoreError};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -21,7 +21,7 @@ use super::message::PackOf;
 use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::PACK;
 use crate::exec::Lane;
-use crate::housekeeping::rebuild::PackName;
+use crate::housekeeping::pack_name::PackName;
 
 /// Bytes sent at a time.
 const ITEM_BYTES: usize = 1 << 20;
@@ -60,12 +60,12 @@ impl Incoming {
 }
 
 impl Replication {
-    /// Brings a pack from another node into the spool, whole and durable.
+    /// Brings a pack from another node into the spool, whole and durable. Returns whether the other has it, whole.
     ///
     /// # Errors
-    /// The other does not have it, its bytes do not hash to its name, or the disk refuses. What came of it is taken up the
-    /// next time.
-    pub(super) async fn fetch_pack(&self, object_key: &str, from: SocketAddr) -> Result<()> {
+    /// The other does not answer, what came before does not go with what comes now, or the disk refuses. What came of it
+    /// is taken up the next time.
+    pub(super) async fn fetch_pack(&self, object_key: &str, from: SocketAddr) -> Result<bool> {
         let name = PackName::parse(object_key).context("it does not bear the name of a pack")?;
         // One at a time: two that want the same pack must not both write it, and the rate is for all.
         let _turn = self.fetching.lock().await;
@@ -73,7 +73,8 @@ impl Replication {
         let spooled = self.parts.spool.path(object_key);
         let resumed = path.clone();
         let open = move || if spooled.is_file() { Ok(None) } else { Incoming::open(&resumed).map(Some) };
-        let Some(mut incoming) = exec.run(Lane::Disk, open).await? else { return Ok(()) };
+        let Some(mut incoming) = exec.run(Lane::Disk, open).await? else { return Ok(true) };
+        let before = incoming.bytes;
         let body = encode(&PackOf { object_key: object_key.to_owned(), from: incoming.bytes })?;
         let mut items =
             self.parts.cluster.peers().stream(from, PACK, body, Instant::now() + FETCH_MAX).await?;
@@ -88,18 +89,24 @@ impl Replication {
         let keep = move || {
             if incoming.hash.digest128() != expected {
                 std::fs::remove_file(&path)?;
-                bail!("its bytes do not hash to its name");
+                ensure!(before == 0, "what came of it at two times does not go together; it is fetched anew");
+                return Ok(false);
             }
             incoming.file.sync_all()?;
-            Ok(spool.adopt(&path, &key)?)
+            spool.adopt(&path, &key)?;
+            Ok(true)
         };
         exec.run(Lane::Disk, keep).await.with_context(|| format!("fetch `{object_key}` from `{from}`"))
     }
 
-    /// Gives what follows of a pack that only this node's store has: it may be no directory, and not the asker's.
+    /// Gives what follows of a pack that only this node's store has: it may be no directory, and not the asker's. Nothing
+    /// if it has no such pack: none is empty.
     async fn give_stored(&self, object_key: &str, from: u64, reply: &mut Reply) -> Result<(), Refusal> {
         let failed = |error: StoreError| Refusal::new(RefusalCode::Failed, error.to_string());
-        let bytes = self.parts.store.head(object_key).await.map_err(failed)?.bytes;
+        let bytes = match self.parts.store.head(object_key).await {
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            stored => stored.map_err(failed)?.bytes,
+        };
         for piece in pieces(from..bytes) {
             reply.send(self.parts.store.get_range(object_key, piece).await.map_err(failed)?).await?;
         }

@@ -25,20 +25,25 @@ const SETTLE_MAX: Duration = Duration::from_secs(30);
 /// How long to wait for a push that another is just bringing.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// What members are asked for, in words.
+const BRING: &str = "bring the others what they lack";
+const PACK: &str = "pack what it holds";
+
 impl Replication {
     /// Has every live member pack and ship what is its to pack; returns when all have.
     ///
     /// # Errors
     /// One of them could not, or could not be reached.
     pub async fn flush_everywhere(&self) -> Result<()> {
-        let (own, others) = tokio::join!(self.settle_all(), self.ask_all(SETTLE, SETTLE_MAX));
-        own.and(others)?;
-        let (own, others) = tokio::join!(self.parts.ingester.flush_all(), self.ask_all(FLUSH, FLUSH_MAX));
-        own.and(others)
+        let (own, others) = tokio::join!(self.settle_all(), self.ask_all(SETTLE, SETTLE_MAX, BRING));
+        own.and(others).context("bring owners what they lack; until then nothing is packed")?;
+        let (own, others) =
+            tokio::join!(self.parts.ingester.flush_all(), self.ask_all(FLUSH, FLUSH_MAX, PACK));
+        own.context("pack what this node holds").and(others)
     }
 
-    /// Asks all live members for something that has no answer.
-    async fn ask_all(&self, method: Method, within: Duration) -> Result<()> {
+    /// Asks all live members for something that has no answer; `what` they are asked for is said where one fails.
+    async fn ask_all(&self, method: Method, within: Duration, what: &str) -> Result<()> {
         let placement = self.placement();
         let asked = placement.live_peers().map(|peer| async {
             let deadline = Instant::now() + within;
@@ -46,7 +51,7 @@ impl Replication {
             match done.map_err(anyhow::Error::from) {
                 // A release that does not know of it does without.
                 Err(error) if method == SETTLE && is_unknown(&error) => Ok(()),
-                done => done.map(drop).with_context(|| format!("have `{}` pack what it holds", peer.id)),
+                done => done.map(drop).with_context(|| format!("have `{}` {what}", peer.id)),
             }
         });
         join_all(asked).await.into_iter().fold(Ok(()), Result::and)

@@ -27,6 +27,7 @@ use crate::exec::Lane;
 use crate::ingester::heads::HeadKey;
 use crate::planted::{self, Bug};
 use crate::querier::freshness::{Doubt, Found, Freshness, UNCONFIRMED_MAX, Unconfirmed};
+use crate::querier::notes::unreached;
 use crate::querier::share::Share;
 use crate::querier::spread::Spread;
 
@@ -116,8 +117,7 @@ impl Replication {
                 Ok(doubtful) => note(peer, doubtful),
                 Err(reason) => {
                     tracing::debug!(%peer, reason, "a member did not say what readers may lack");
-                    let text = format!("`{peer}` cannot be reached: lines that only it holds are missing");
-                    found.warnings.push(text);
+                    found.warnings.push(unreached(peer));
                 }
             }
         }
@@ -245,9 +245,9 @@ impl Replication {
 }
 
 /// Says what readers may lack.
-pub(super) struct Doubts(pub(super) Arc<Replication>);
+pub(super) struct Admits(pub(super) Arc<Replication>);
 
-impl Handler for Doubts {
+impl Handler for Admits {
     fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
         Box::pin(async move {
             let doubtful = self.0.doubted(decode(&request.body)?).await;

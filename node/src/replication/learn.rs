@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 use super::announce::{covers_of, replaced_by};
 use super::custody::tender;
+use super::hear::Heard;
+use super::heirs::Members;
 use super::message::{Announce, PackNews, PacksOf};
 use super::placement::Placement;
 use super::{Replication, lock};
@@ -44,8 +46,8 @@ pub(super) struct Learnt {
     /// Everyone who lives and from whom all was learnt, in its present life. One that was not seen for a while is to be
     /// learnt from again: it may have packed what only it had.
     peers: BTreeMap<NodeId, u64>,
-    /// How many members the ring had.
-    members: usize,
+    /// The members that the ring had; none since the start.
+    pub(super) heirs: Option<Members>,
 }
 
 /// How far a round is: a step is one day of one member.
@@ -98,6 +100,7 @@ impl Replication {
 
     /// One look; `last` is when everything was learnt last.
     async fn learn_once(&self, last: &Mutex<Instant>) -> Result<()> {
+        self.seek_missing().await?;
         let placement = self.placement();
         if placement.ring().member(placement.me()).is_none_or(|me| me.tokens.is_empty()) {
             return Ok(());
@@ -124,16 +127,13 @@ impl Replication {
         if self.placement().hash() != placement.hash() {
             return Ok(());
         }
+        // First: from the moment this node answers, it says what nobody may know any more.
+        self.on_learnt_from(placement.ring().members().iter().map(|member| member.id.clone()).collect())
+            .await?;
         *lock(last) = Instant::now();
-        let members = placement.ring().members().len();
-        let former = {
+        {
             let mut learnt = lock(&self.learnt);
             (learnt.ring, learnt.kept) = (Some(hash), Some(kept.clone()));
-            std::mem::replace(&mut learnt.members, members)
-        };
-        if members < former {
-            // Those who are gone may have been the last to know of some pack: the store knows it still.
-            self.parts.staff.look_through_store();
         }
         self.parts.cluster.set_active().await;
         Ok(())
@@ -224,12 +224,15 @@ impl Replication {
     /// The member cannot be reached, or a pack cannot be had; what was learnt stays.
     pub(super) async fn learn_packs(&self, peer: &Peer, day: Day) -> Result<()> {
         let index = self.parts.index.clone();
-        let known = move || match index.day(day)? {
-            Some(day) => day.read(|snapshot| snapshot.packs()),
-            None => Ok(Vec::new()),
+        let look = move || match index.day(day)? {
+            Some(day) => Ok((day.read(|snapshot| snapshot.packs())?, day.lost()?)),
+            None => Ok::<_, IndexError>((Vec::new(), Vec::new())),
         };
-        let known = self.parts.env.exec.run(Lane::Disk, known).await?;
+        let (known, lost) = self.parts.env.exec.run(Lane::Disk, look).await?;
         let known = known.into_iter().map(|(id, _)| id.0).collect();
+        // Whoever comes (back) may have what was nowhere; others have been asked.
+        let is_new = !lock(&self.learnt).from(peer);
+        let lost: BTreeSet<String> = lost.into_iter().map(|(_, key)| key).filter(|_| !is_new).collect();
         let placement = self.placement().hash().0;
         let body = encode(&PacksOf { day: Some(day.0), known, placement })?;
         let deadline = Instant::now() + LEARN_MAX;
@@ -237,13 +240,23 @@ impl Replication {
         let mut outcome = Ok(());
         while let Some(item) = items.next().await? {
             let heard = match decode(&item)? {
-                PackNews::Pack(announce) => self.hear(announce, peer.address).await,
+                PackNews::Pack(announce) if lost.contains(&announce.object_key) => Ok(()),
+                PackNews::Pack(announce) => self.hear_or_miss(announce, peer).await,
                 PackNews::Gone(packs) => self.let_packs_go(day, packs).await,
                 PackNews::Days(_) => Ok(()),
             };
             outcome = outcome.and(heard);
         }
         outcome
+    }
+
+    /// Takes note of a pack; one that is nowhere any more is noted as lost, or this node would never have learnt all.
+    async fn hear_or_miss(&self, announce: Announce, peer: &Peer) -> Result<()> {
+        let key = announce.object_key.clone();
+        match self.hear(announce, peer.address).await? {
+            Heard::Noted => Ok(()),
+            Heard::Nowhere => self.note_lost(&key).await,
+        }
     }
 
     /// What is to be said of a day to a member that owns some streams: packs that hold any of them, without those it knows

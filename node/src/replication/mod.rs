@@ -3,9 +3,12 @@
 //! ```text
 //! deliver   a push goes to the owners of its streams, and is answered when enough of them have it on disk
 //! compare   owners ask each other what they hold, and send what is missing
-//! announce  the primary says what it has packed; the others index it and let go of what it covers
+//! announce  the primary says what it has packed (pending is what it has to say)
+//! hear      the others index it and let go of what it covers
 //! common    members tell each other of delete requests and rule groups
-//! learn     a node that was away learns of packs it does not know; fetch brings those it cannot reach
+//! learn     a node that was away learns of packs it does not know
+//! find      where a pack is; fetch brings it from another node, and what is nowhere is noted as lost
+//! heirs     where all who knew of packs may be gone, answers say so until the store is looked through
 //! widen     a node that owns more than before looks for it in the packs that it knows
 //! leave     a member hands over what it holds, and goes
 //! flush     members bring the primaries what they lack, and all pack
@@ -24,11 +27,15 @@ mod deletes;
 pub mod deliver;
 pub mod duty;
 mod fetch;
+mod find;
 mod flush;
 pub mod fresh;
+mod hear;
+mod heirs;
 mod learn;
 pub mod leave;
 pub mod message;
+pub mod pending;
 pub mod placement;
 pub mod quorum;
 mod rules;
@@ -45,10 +52,10 @@ use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::Index;
 use tokio::sync::{Notify, Semaphore};
 
-use self::announce::Pending;
 use self::common::Collects;
 use self::confirmed::{Confirmed, run_of};
 use self::learn::Learnt;
+use self::pending::Pending;
 use self::placement::Placement;
 use self::staff::Staff;
 use crate::cluster::Cluster;
@@ -205,9 +212,9 @@ impl Replication {
         let methods = replication.parts.cluster.methods();
         methods.register(&[REPLICATE], Arc::new(deliver::Takes(replication.clone())));
         methods.register(&[COMPARE], Arc::new(compare::Compares(replication.clone())));
-        methods.register(&[ANNOUNCE], Arc::new(announce::Hears(replication.clone())));
+        methods.register(&[ANNOUNCE], Arc::new(hear::Hears(replication.clone())));
         methods.register(&[LEARNT], Arc::new(leave::Tells(replication.clone())));
-        methods.register(&[UNCONFIRMED], Arc::new(fresh::Doubts(replication.clone())));
+        methods.register(&[UNCONFIRMED], Arc::new(fresh::Admits(replication.clone())));
         methods.register(&[CATCH_UP], Arc::new(fresh::Supplies(replication.clone())));
         methods.register(&[FLUSH], Arc::new(flush::Flushes(replication.clone())));
         methods.register(&[SETTLE], Arc::new(flush::Settles(replication.clone())));

@@ -1,6 +1,8 @@
 //! Three nodes over real sockets, in one process, with one chunk store between them.
 
 mod deletes;
+mod lost;
+mod overload;
 mod rules;
 
 use std::time::Duration;

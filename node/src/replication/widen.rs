@@ -8,12 +8,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use grapevine_storage::index::{Arcs, Day, NewPack, PackId, PackRecord};
+use grapevine_storage::index::{Arcs, Day, NewPack, PackId, PackRecord, PackState};
 
 use super::Replication;
-use super::custody::ends;
 use super::placement::Placement;
 use crate::exec::Lane;
+use crate::housekeeping::pack_name::PackName;
 use crate::querier::share::Share;
 
 impl Replication {
@@ -71,10 +71,16 @@ impl Replication {
 
     /// Reads a pack's tail and indexes its streams within some arcs.
     async fn add_anew(&self, day: Day, record: &PackRecord, within: Arcs) -> Result<()> {
-        let super::Parts { env, store, index, .. } = &self.parts;
+        let super::Parts { env, index, .. } = &self.parts;
         let key = &record.object_key;
-        let bytes = store.head(key).await.ok().map(|object| object.bytes);
-        let summary = self.summary(key, bytes).await.with_context(|| format!("read the pack `{key}`"))?;
+        let found = self.find_pack(key, None).await.with_context(|| format!("read the pack `{key}`"))?;
+        let Some((summary, state)) = found else {
+            // Of what it had beyond what is known, nobody knows anything any more.
+            return self.note_lost(key).await;
+        };
+        if (state, record.state) == (PackState::Spooled, PackState::Shipped) {
+            self.on_found(key).await?;
+        }
         let mut pack = NewPack::of_summary(&record.tenant, key, record.state, &summary, Vec::new());
         pack.keep_within(within);
         // The day's reach is noted once all packs are done.
@@ -103,24 +109,5 @@ impl Replication {
 
 /// The tokens between the first and the last stream of a pack, by its name; all where that does not tell.
 fn span(object_key: &str) -> Share {
-    let mut ends = ends(object_key).map(|end| end.map(u64::from));
-    match ends.next().flatten().zip(ends.next().flatten()) {
-        Some((first, last)) if first <= last => {
-            Share::of_arcs(&[(first << 48, last << 48 | 0xffff_ffff_ffff)])
-        }
-        _ => Share::all(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::span;
-    use crate::querier::share::Share;
-
-    #[test]
-    fn a_packs_name_says_between_which_tokens_its_streams_lie() {
-        let arcs = |key| span(key).arcs();
-        assert_eq!(arcs("t/2026-11-26/00ff-0a00/77.gz"), [(0x00ff << 48, 0x0a00 << 48 | 0xffff_ffff_ffff)]);
-        assert!(span("t/2026-11-26/0a00-00ff/77.gz").is_all() && span("x") == Share::all());
-    }
+    PackName::parse(object_key).map_or_else(Share::all, |name| name.span())
 }

@@ -152,6 +152,10 @@ impl Question for PatternQuestion {
         Sought::Patterns { query, range: (self.span.first, self.span.last), step: self.step }
     }
 
+    fn range(&self) -> TimeRange {
+        self.span.range()
+    }
+
     fn nothing(&self, _: &Asker) -> Mined {
         Mined { patterns: BTreeMap::new(), one_in: 1 }
     }
