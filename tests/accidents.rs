@@ -133,7 +133,8 @@ fn a_chunk_store_that_was_emptied_is_reported_and_never_silently_empty() {
 #[test]
 fn a_chunk_store_that_was_rolled_back_is_reported_pack_by_pack_and_what_is_left_is_answered() {
     let complaint = "are gone from the chunk store";
-    let mut fleet = Fleet::new(4).listing(complaint).listing("is gone from the chunk store");
+    let fleet = Fleet::new(4).listing(complaint).listing("is gone from the chunk store");
+    let mut fleet = fleet.listing("merge packs of");
     (1..=3).for_each(|node| fleet.start_listening(node));
     fleet.agree();
     // Or packs of before would be gone for another reason.

@@ -84,7 +84,7 @@ fn a_member_that_is_told_twice_to_stop_goes_at_once_and_its_log_keeps_what_is_le
     // As long as another does not say that it has learnt all, nobody leaves.
     two.pause();
     three.terminate();
-    systemd.hears("STATUS=leaves the cluster: 0 parts");
+    systemd.hears("to hand over");
     three.terminate();
     three.says("leaving is cut short");
     assert_eq!(three.end().code(), Some(0));

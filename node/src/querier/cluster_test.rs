@@ -295,14 +295,14 @@ async fn a_reader_that_fails_is_replaced_by_the_next_owner_and_named() {
     let answer = house.querier(0).lines(&asker(), everything(r#"{app=~".+"}"#, 500)).await.unwrap();
     assert_eq!(texts(&answer), expected);
     let lost = unreached(&id(2));
-    assert_eq!(answer.warnings, [lost.clone()]);
+    assert_eq!(answer.warnings, std::slice::from_ref(&lost));
     assert_eq!(retried(), 1);
     let sum = Querier::parse(r#"sum(count_over_time({app=~".+"}[1h]))"#).unwrap();
     let answer = house.querier(0).numbers(&asker(), &sum, &Steps::instant(NOW)).await.unwrap();
     let Value::Numbers(grapevine_logql::series::QueryValue::Vector(samples)) = &answer.value else {
         panic!()
     };
-    assert_eq!((samples[0].value, &answer.warnings[..]), (100.0, &[lost.clone()][..]));
+    assert_eq!((samples[0].value, &answer.warnings[..]), (100.0, std::slice::from_ref(&lost)));
     // Once it is known to be dead, nobody waits for it, but it is still said.
     house.see(|peer| peer.live &= peer.id != id(2));
     let before = retried();

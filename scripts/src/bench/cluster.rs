@@ -82,7 +82,8 @@ async fn start_one(options: &Options, folder: &Path, packs: &Path) -> Result<Ser
 
 /// Starts the cluster and waits until each node knows all.
 async fn start_all(options: &Options, folder: &Path, packs: &Path) -> Result<Vec<Server>> {
-    let mut cluster = Cluster::new(&folder.join("all"), packs, NODES);
+    let all = folder.join("all");
+    let mut cluster = Cluster::new(&all, packs, NODES);
     let mut servers = Vec::new();
     for _ in 1..=NODES {
         servers.push(cluster.start_next(options).await?);
