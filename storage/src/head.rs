@@ -52,8 +52,8 @@ struct Origin {
 }
 
 impl Origin {
-    fn note(&mut self, source: &Source<'_>) {
-        self.coverage.extend(source.wal, source.mark);
+    fn note(&mut self, source: &Source<'_>, mark: Mark) {
+        self.coverage.extend(source.wal, mark);
         if self.segments.last().is_none_or(|last| last.number() != source.segment.number()) {
             self.segments.push(source.segment.clone());
         }
@@ -125,8 +125,6 @@ struct State {
     flushing: Vec<KeptChunk>,
     /// About to be let go, since others' packs hold them: what is sealed, and what is not.
     leaving: (Vec<KeptChunk>, Vec<Arc<FullBlock>>),
-    /// The push whose entries are being appended.
-    in_progress: Option<PushId>,
     /// Pushes that others' packs hold, of which blocks here still have entries.
     covered: PushSet,
     /// Removed from the map of heads: entries must go to another.
@@ -142,23 +140,18 @@ pub enum Appended {
     TakenAndFull,
     /// No block can hold it.
     TooLarge,
-    /// The head has been retired: look the stream up again.
-    Retired,
 }
 
-/// Where an appended entry comes from.
+/// Where appended entries come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// The log.
     pub wal: WalId,
-    /// The record and the entry, so that the mark covers this entry and all before it.
-    pub mark: Mark,
     /// The record's segment.
     pub segment: &'a SegmentRef,
     /// Now, on the caller's monotonic clock.
     pub now: Duration,
-    /// The push's name in the cluster, where pushes are told apart: then [`Head::end_push`] must follow the push's last
-    /// entry.
+    /// The push's name in the cluster, where pushes are told apart.
     pub push: Option<PushId>,
 }
 
@@ -243,33 +236,11 @@ impl Head {
         self.state.lock().expect("no one panics with a head's lock held")
     }
 
-    /// Appends an entry.
-    pub fn append(&self, entry: &EntryRef<'_>, source: &Source<'_>) -> Appended {
-        let mut state = self.state();
-        if state.retired {
-            return Appended::Retired;
-        }
-        let mut sealed_one = false;
-        loop {
-            match state.open.text.append(entry) {
-                Append::Taken => break,
-                Append::TooLarge => return Appended::TooLarge,
-                Append::Full => {
-                    let next = state.open.text.next_like();
-                    state.close_open();
-                    state.open.text = next;
-                    sealed_one = true;
-                }
-            }
-        }
-        state.open.origin.note(source);
-        state.in_progress = source.push;
-        if sealed_one { Appended::TakenAndFull } else { Appended::Taken }
-    }
-
-    /// Ends the push that was appended last: no entry of it comes any more.
-    pub fn end_push(&self) {
-        self.state().in_progress = None;
+    /// Begins to append entries of one push; none if the head has been retired: look the stream up again. The head is
+    /// locked until the last is in, so nothing is taken from it between two of them.
+    pub fn appending<'a>(&'a self, source: Source<'a>) -> Option<Appending<'a>> {
+        let state = self.state();
+        (!state.retired).then_some(Appending { state, source, through: None })
     }
 
     /// Closes the open block before it is full, for a sealer to take.
@@ -315,7 +286,7 @@ impl Head {
         let chunks = state.flushing.iter().map(|kept| kept.chunk.clone()).collect();
         // Entries of one push may lie on both sides of the cut, on which it then is the last and the first.
         let next = state.origins().flat_map(|origin| origin.pushes.first()).next().copied();
-        let stays = |push: &PushId| state.in_progress == Some(*push) || next == Some(*push);
+        let stays = |push: &PushId| next == Some(*push);
         let mut covers: Vec<PushId> = state
             .flushing
             .iter()
@@ -358,7 +329,7 @@ impl Head {
         let open = all && blocks == state.full.len() && is_covered(&state.open.origin);
         state.leaving.0 = state.chunks.drain(..chunks).collect();
         state.leaving.1 = state.full.drain(..blocks).collect();
-        if open && state.in_progress.is_none() {
+        if open {
             state.leaving.1.push(Arc::new(std::mem::take(&mut state.open)));
         }
         let mut coverage = Coverage::default();
@@ -454,6 +425,49 @@ impl Head {
     }
 }
 
+/// Entries of one push on their way into a head, which is locked meanwhile.
+#[derive(Debug)]
+pub struct Appending<'a> {
+    state: MutexGuard<'a, State>,
+    source: Source<'a>,
+    /// The last entry in the open block whose origin is not noted yet.
+    through: Option<Mark>,
+}
+
+impl Appending<'_> {
+    /// Appends an entry; `mark` covers it and all before it.
+    pub fn append(&mut self, entry: &EntryRef<'_>, mark: Mark) -> Appended {
+        let mut closed_one = false;
+        loop {
+            match self.state.open.text.append(entry) {
+                Append::Taken => break,
+                Append::TooLarge => return Appended::TooLarge,
+                Append::Full => {
+                    self.note();
+                    let next = self.state.open.text.next_like();
+                    self.state.close_open();
+                    self.state.open.text = next;
+                    closed_one = true;
+                }
+            }
+        }
+        self.through = Some(mark);
+        if closed_one { Appended::TakenAndFull } else { Appended::Taken }
+    }
+
+    fn note(&mut self) {
+        if let Some(mark) = self.through.take() {
+            self.state.open.origin.note(&self.source, mark);
+        }
+    }
+}
+
+impl Drop for Appending<'_> {
+    fn drop(&mut self) {
+        self.note();
+    }
+}
+
 impl State {
     fn close_open(&mut self) {
         if !self.open.text.is_empty() {
@@ -540,11 +554,13 @@ mod tests {
         Mark { sequence: Sequence(sequence), entries: 1 }
     }
 
-    fn append(head: &Head, timestamp: i64, line: &[u8]) -> Appended {
+    /// Appends an entry; none if the head is retired.
+    fn append(head: &Head, timestamp: i64, line: &[u8]) -> Option<Appended> {
         let segment = SegmentRef::new(SegmentNumber(timestamp as u64 / 10));
         let now = Duration::from_secs(timestamp as u64);
-        let source = Source { wal: WAL, mark: mark(timestamp as u64), segment: &segment, now, push: None };
-        head.append(&EntryRef { timestamp, line, metadata: &[] }, &source)
+        let source = Source { wal: WAL, segment: &segment, now, push: None };
+        let entry = EntryRef { timestamp, line, metadata: &[] };
+        Some(head.appending(source)?.append(&entry, mark(timestamp as u64)))
     }
 
     /// Half a block: two of them fill one.
@@ -579,7 +595,7 @@ mod tests {
         let mut sealer = Sealer::new(Level::default());
         let mut expected = Vec::new();
         for timestamp in 0..40 {
-            assert!(append(&head, timestamp, &half(timestamp)) != Appended::Retired);
+            assert!(append(&head, timestamp, &half(timestamp)).is_some());
             expected.push(timestamp);
             assert_eq!(all(&head), expected, "open");
             if timestamp % 3 == 0 {
@@ -652,9 +668,9 @@ mod tests {
     fn segments_are_released_when_a_flush_ends_and_not_before() {
         let head = head();
         let mut segment = SegmentRef::new(SegmentNumber(3));
-        let source = Source { wal: WAL, mark: mark(1), segment: &segment, now: Duration::ZERO, push: None };
+        let source = Source { wal: WAL, segment: &segment, now: Duration::ZERO, push: None };
         let entry = EntryRef { timestamp: 1, line: b"a", metadata: &[] };
-        assert_eq!(head.append(&entry, &source), Appended::Taken);
+        assert_eq!(head.appending(source).unwrap().append(&entry, mark(1)), Appended::Taken);
         head.close_open();
         head.seal_waiting(&mut Sealer::new(Level::default()));
         head.complete_chunk();
@@ -676,7 +692,7 @@ mod tests {
         assert!(!head.retire_if_empty(), "what is being flushed is still here");
         head.end_flush(true);
         assert!(head.retire_if_empty());
-        assert_eq!(append(&head, 2, b"b"), Appended::Retired);
+        assert_eq!(append(&head, 2, b"b"), None);
     }
 
     fn push(n: u64) -> PushId {
@@ -686,17 +702,12 @@ mod tests {
     /// Appends the entries of a push, each with the push's number as its place in the log.
     fn append_push(head: &Head, n: u64, timestamps: std::ops::Range<i64>) {
         let segment = SegmentRef::new(SegmentNumber(n));
+        let source = Source { wal: WAL, segment: &segment, now: Duration::ZERO, push: Some(push(n)) };
+        let mut appending = head.appending(source).unwrap();
         for timestamp in timestamps {
-            let source = Source {
-                wal: WAL,
-                mark: mark(n),
-                segment: &segment,
-                now: Duration::ZERO,
-                push: Some(push(n)),
-            };
-            head.append(&EntryRef { timestamp, line: &half(timestamp), metadata: &[] }, &source);
+            let _ = appending
+                .append(&EntryRef { timestamp, line: &half(timestamp), metadata: &[] }, mark(n));
         }
-        head.end_push();
     }
 
     fn seal(head: &Head) {
@@ -718,19 +729,6 @@ mod tests {
         head.close_open();
         seal(&head);
         assert_eq!(head.begin_flush().unwrap().covers, [push(2)]);
-    }
-
-    #[test]
-    fn a_push_that_is_not_at_its_end_is_not_covered() {
-        let head = head();
-        append_push(&head, 1, 0..2);
-        let segment = SegmentRef::new(SegmentNumber(1));
-        let source =
-            Source { wal: WAL, mark: mark(2), segment: &segment, now: Duration::ZERO, push: Some(push(2)) };
-        head.append(&EntryRef { timestamp: 2, line: &half(2), metadata: &[] }, &source);
-        head.close_open();
-        seal(&head);
-        assert_eq!(head.begin_flush().unwrap().covers, [push(1)]);
     }
 
     #[test]

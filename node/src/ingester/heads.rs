@@ -11,7 +11,7 @@ use grapevine_storage::index::Day;
 use grapevine_storage::stream::StreamId;
 use grapevine_storage::wal::{Mark, SegmentRef, Sequence, WalId};
 
-use crate::push::batch::PushBatch;
+use crate::push::batch::{DayRun, PushBatch, PushStream};
 use crate::push::error::PushError;
 use crate::push::rejection::stream_limit;
 
@@ -72,46 +72,51 @@ impl Heads {
         let mut full = Vec::new();
         let mut ordinal = 0;
         for stream in batch.streams() {
-            let mut current: Option<(Day, Arc<Head>, Mark)> = None;
-            let LogPlace { wal, segment, now, push, .. } = place;
-            batch.for_each_entry(stream, |entry| {
-                ordinal += 1;
-                let mark = Mark { sequence: place.sequence, entries: ordinal };
-                let source = Source { wal, mark, segment, now, push };
-                loop {
-                    let day = Day::of(entry.timestamp);
-                    let (_, head, packed) = match &mut current {
-                        Some(held) if held.0 == day => held,
-                        slot => {
-                            end_push(slot.take());
-                            let key = HeadKey { tenant: tenant.clone(), day, id: stream.id() };
-                            let packed = covered.map_or(Mark::default(), |covered| covered(&key, place.wal));
-                            slot.insert((day, self.head(key, stream.labels()), packed))
-                        }
-                    };
-                    if mark <= *packed {
-                        return;
-                    }
-                    match head.append(&entry, &source) {
-                        Appended::Taken => return,
-                        Appended::TakenAndFull => return full.push(head.clone()),
-                        Appended::Retired => current = None,
-                        Appended::TooLarge => {
-                            // Limits are far below it; a line so large can only come from a log written
-                            // under limits that no release has had.
-                            tracing::error!(stream = %stream.labels(), bytes = entry.line.len(), "an entry is too large for a block and is left out");
-                            return;
-                        }
-                    }
-                }
-            });
-            end_push(current);
+            for run in batch.day_runs(stream) {
+                let key = HeadKey { tenant: tenant.clone(), day: run.day, id: stream.id() };
+                let packed = covered.map_or(Mark::default(), |covered| covered(&key, place.wal));
+                ordinal = self.append_run((batch, stream, &run), &key, (place, ordinal, packed), &mut full);
+            }
         }
         full
     }
 
-    fn head(&self, key: HeadKey, labels: &grapevine_storage::stream::Labels) -> Arc<Head> {
-        if let Some(head) = self.heads.read().expect(POISON).get(&key) {
+    /// Appends a run of entries before which so many of the push stand, and says before how many the next stand. What is
+    /// `packed` is left out.
+    fn append_run(
+        &self,
+        (batch, stream, run): (&PushBatch, &PushStream, &DayRun),
+        key: &HeadKey,
+        (place, before, packed): (LogPlace<'_>, u32, Mark),
+        full: &mut Vec<Arc<Head>>,
+    ) -> u32 {
+        let LogPlace { wal, sequence, segment, now, push } = place;
+        let mut mark = Mark { sequence, entries: before };
+        loop {
+            let head = self.head(key, stream.labels());
+            // Retired since it was looked up, it is in the map no more.
+            let Some(mut appending) = head.appending(Source { wal, segment, now, push }) else { continue };
+            batch.for_each_in_run(run, |entry| {
+                mark.entries += 1;
+                if mark <= packed {
+                    return;
+                }
+                match appending.append(&entry, mark) {
+                    Appended::Taken => {}
+                    Appended::TakenAndFull => full.push(head.clone()),
+                    // Limits are far below it; a line so large can only come from a log written under limits that no
+                    // release has had.
+                    Appended::TooLarge => {
+                        tracing::error!(stream = %stream.labels(), bytes = entry.line.len(), "an entry is too large for a block and is left out");
+                    }
+                }
+            });
+            return mark.entries;
+        }
+    }
+
+    fn head(&self, key: &HeadKey, labels: &grapevine_storage::stream::Labels) -> Arc<Head> {
+        if let Some(head) = self.heads.read().expect(POISON).get(key) {
             return head.clone();
         }
         let mut heads = self.heads.write().expect(POISON);
@@ -184,12 +189,5 @@ impl Heads {
     /// Removes the heads that hold nothing.
     pub fn retire_empty(&self) {
         self.heads.write().expect(POISON).retain(|_, head| !head.retire_if_empty());
-    }
-}
-
-/// No more entries of the push come to this head for now.
-fn end_push(appended: Option<(Day, Arc<Head>, Mark)>) {
-    if let Some((_, head, _)) = appended {
-        head.end_push();
     }
 }

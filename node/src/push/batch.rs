@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_storage::entry::EntryRef;
+use grapevine_storage::index::Day;
 use grapevine_storage::stream::{Labels, StreamId};
 
 use super::content;
@@ -115,6 +116,21 @@ impl PushEntry {
     }
 }
 
+/// Entries of a stream that follow each other in a push and lie on one day.
+#[derive(Clone, Debug)]
+pub struct DayRun {
+    /// The day.
+    pub day: Day,
+    entries: Range<usize>,
+}
+
+impl DayRun {
+    /// How many entries there are; never none.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
 /// A decoded push.
 #[derive(Debug, Default)]
 pub struct PushBatch {
@@ -154,9 +170,29 @@ impl PushBatch {
 
     /// Shows each entry of a stream in turn. The metadata slice is reused from one entry to the next, which
     /// is why this is not an iterator.
-    pub fn for_each_entry(&self, stream: &PushStream, mut each: impl FnMut(EntryRef<'_>)) {
+    pub fn for_each_entry(&self, stream: &PushStream, each: impl FnMut(EntryRef<'_>)) {
+        self.for_each_in(stream.entries.clone(), each);
+    }
+
+    /// Shows each entry of a run in turn.
+    pub fn for_each_in_run(&self, run: &DayRun, each: impl FnMut(EntryRef<'_>)) {
+        self.for_each_in(run.entries.clone(), each);
+    }
+
+    /// The entries of a stream, cut where the UTC day changes from one to the next.
+    pub fn day_runs(&self, stream: &PushStream) -> impl Iterator<Item = DayRun> + '_ {
+        let mut start = stream.entries.start;
+        let entries = &self.entries[stream.entries.clone()];
+        entries.chunk_by(|a, b| Day::of(a.timestamp) == Day::of(b.timestamp)).map(move |run| {
+            let entries = start..start + run.len();
+            start = entries.end;
+            DayRun { day: Day::of(run[0].timestamp), entries }
+        })
+    }
+
+    fn for_each_in(&self, entries: Range<usize>, mut each: impl FnMut(EntryRef<'_>)) {
         let mut pairs = Vec::new();
-        for entry in &self.entries[stream.entries.clone()] {
+        for entry in &self.entries[entries] {
             pairs.clear();
             pairs.extend(self.metadata[entry.metadata()].iter().map(|&(n, v)| (self.str(n), self.str(v))));
             each(EntryRef { timestamp: entry.timestamp, line: self.text(entry.line), metadata: &pairs });
@@ -315,6 +351,11 @@ impl BatchBuilder {
         let (metadata_start, metadata_len) = (metadata.start as u32, metadata.len() as u32);
         self.batch.entries.push(PushEntry { timestamp, line, metadata_start, metadata_len });
         self.count_text(line.len())
+    }
+
+    /// Makes room for so many entries, which may be more or fewer.
+    pub fn expect_entries(&mut self, entries: usize) {
+        self.batch.entries.reserve(entries.min(ENTRIES_MAX));
     }
 
     /// Whether so many more entries fit.
