@@ -5,6 +5,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 
+use super::buffers;
 use super::error::{ErrorCode, PushError};
 
 /// Bytes of a body as it comes over the wire (Loki's `max_recv_msg_size`). Whoever reads the socket stops here.
@@ -196,8 +197,9 @@ fn snappy(packed: &[u8], limit: usize) -> Result<Bytes, PushError> {
     if len > limit {
         return Err(PushError::too_large(len as u64, limit as u64));
     }
-    let unpacked = snap::raw::Decoder::new().decompress_vec(packed).map_err(|_| corrupt())?;
-    Ok(unpacked.into())
+    let mut unpacked = buffers::take(len);
+    let written = snap::raw::Decoder::new().decompress(packed, &mut unpacked).map_err(|_| corrupt())?;
+    Ok(unpacked.into_bytes(written))
 }
 
 #[cfg(test)]

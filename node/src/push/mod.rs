@@ -5,6 +5,7 @@
 //! the write-ahead log keeps of the rest. [`request`] is the way through all of them.
 
 pub mod batch;
+mod buffers;
 pub mod content;
 pub mod error;
 pub mod json;

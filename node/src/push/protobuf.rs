@@ -22,6 +22,8 @@ use super::stream_cache::{Naming, StreamCache};
 use super::wire::{Field, Value, Wire, write};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
+/// What an entry of a common log takes in a body. Room made for too many costs addresses, not memory.
+const ENTRY_BYTES_USUAL: usize = 96;
 
 /// Decodes the decompressed body of a push.
 ///
@@ -30,6 +32,7 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 pub fn decode(body: Bytes, naming: Naming<'_>, cache: &StreamCache) -> Result<PushBatch, PushError> {
     let mut builder = BatchBuilder::new(body);
     let body = builder.body();
+    builder.expect_entries(body.len() / ENTRY_BYTES_USUAL);
     let mut wire = Wire::whole(&body);
     while let Some(field) = wire.field()? {
         match field {
