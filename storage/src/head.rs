@@ -705,8 +705,7 @@ mod tests {
         let source = Source { wal: WAL, segment: &segment, now: Duration::ZERO, push: Some(push(n)) };
         let mut appending = head.appending(source).unwrap();
         for timestamp in timestamps {
-            let _ = appending
-                .append(&EntryRef { timestamp, line: &half(timestamp), metadata: &[] }, mark(n));
+            let _ = appending.append(&EntryRef { timestamp, line: &half(timestamp), metadata: &[] }, mark(n));
         }
     }
 
