@@ -181,6 +181,11 @@ fn a_chunk_store_that_was_rolled_back_is_reported_pack_by_pack_and_what_is_left_
     fleet.start(4);
     fleet.agree();
     check_named(&fleet.client(4));
+    fleet.kill(4);
+    let said = fleet.fsck(4);
+    assert!(said.contains("of which another member told, is nowhere"), "{said}");
+    fleet.start(4);
+    fleet.agree();
     for (n, pack) in gone.iter().enumerate() {
         std::fs::rename(aside.path().join(n.to_string()), pack).unwrap();
     }

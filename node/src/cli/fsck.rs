@@ -81,7 +81,7 @@ async fn check_day(stopped: &Stopped, day: Day, deep: bool) -> Result<Checked> {
         let listed = stopped.store.list(&format!("{tenant}/{day}")).await?;
         stored.extend(listed.into_iter().map(|object| (object.key, object.bytes)));
     }
-    let (mut records, mut given_up) = (Vec::new(), Vec::new());
+    let (mut records, mut given_up, mut lost) = (Vec::new(), Vec::new(), Vec::new());
     match stopped.index.day(day)? {
         Some(index) => {
             if index.is_incomplete()? {
@@ -92,8 +92,14 @@ async fn check_day(stopped: &Stopped, day: Day, deep: bool) -> Result<Checked> {
             }
             records = index.read(|snapshot| snapshot.packs()).unwrap_or_default();
             given_up = index.given_up().unwrap_or_default();
+            lost = index.lost().unwrap_or_default();
         }
         None => find("it has no index".into(), REBUILD),
+    }
+    // What is stored again is read when all is reconciled; of what is known as well the rest is said below.
+    lost.retain(|(id, key)| !stored.contains_key(key) && !records.iter().any(|(known, _)| known == id));
+    for (_, key) in lost {
+        find(format!("pack `{key}`, of which another member told, is nowhere"), LOST);
     }
     for (id, record) in &records {
         let key = &record.object_key;

@@ -350,3 +350,32 @@ async fn objects_that_are_gone_from_the_store_are_counted_and_those_given_up_are
     bed.node.index.day(DAY).unwrap().unwrap().remove_packs(&ids, 0).unwrap();
     assert!(missing().await.contains(&count(0)));
 }
+
+#[tokio::test]
+async fn a_pack_that_the_store_has_lost_and_the_spool_still_has_is_shipped_again() {
+    let bed = Bed::new(&[]).await;
+    bed.push(&["a"], "text").await;
+    let object = bed.objects().remove(0);
+    let key = object.strip_prefix(bed.dir.path().join("packs")).unwrap().display().to_string();
+    std::fs::rename(&object, bed.dir.path().join("spool").join(key.replace('/', "@"))).unwrap();
+    bed.keeper().reconcile().await.unwrap();
+    assert_eq!(bed.node.metrics.missing_packs.get(), 0);
+    bed.node.ingester.flush_all().await.unwrap();
+    assert!(object.is_file());
+}
+
+#[tokio::test]
+async fn an_orphan_goes_after_a_week_although_the_node_is_started_anew_every_day() {
+    let mut bed = Bed::new(&[]).await;
+    bed.push(&["a"], "text").await;
+    let object = bed.objects().remove(0);
+    let orphan = object.with_file_name(format!("{:032x}.gz", 5));
+    std::fs::write(&orphan, "no pack at all").unwrap();
+    for day in 0..=7 {
+        bed.set_time(Day(DAY.0 + day), 12);
+        bed.keeper().reconcile().await.unwrap();
+        assert_eq!(orphan.exists(), day < 7, "day {day}");
+        bed = bed.restart().await;
+    }
+    assert!(object.is_file());
+}
