@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::params::Params;
 use super::respond::json as respond;
 use super::server::Tenants;
+use super::time::rfc3339;
 use crate::deletes::{DeleteError, DeleteRequest, Status};
 use crate::limits::DeletionMode;
 use crate::node::Node;
@@ -101,7 +101,7 @@ fn check_interval(params: &Params, length: i64) -> Result<(), ApiError> {
 fn parse_time(text: &str) -> Option<i64> {
     match text.parse::<i64>() {
         Ok(seconds) => seconds.checked_mul(SECOND),
-        Err(_) => i64::try_from(text.parse::<Timestamp>().ok()?.as_nanosecond()).ok(),
+        Err(_) => rfc3339(text),
     }
 }
 

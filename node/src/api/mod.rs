@@ -10,6 +10,8 @@ pub mod guard;
 pub mod ingest;
 pub mod legacy;
 pub mod listen;
+#[cfg(test)]
+mod neighbours;
 pub mod ops;
 pub mod params;
 pub mod partial;

@@ -167,6 +167,8 @@ mod tests {
             ("POST", "/flush", 204, ""),
             ("POST", "/flush/tenant", 204, ""),
             ("GET", "/flush", 405, ""),
+            ("GET", "/loki/api/v1/push", 405, ""),
+            ("PUT", "/loki/api/v1/push", 405, ""),
             ("GET", "/loki/api/v1/status/buildinfo", 200, "\"version\":\"3."),
             ("GET", "/loki/api/v1/cache/generation_numbers", 200, ""),
             ("GET", "/loki/api/v1/drilldown-limits", 200, "pattern_ingester_enabled"),

@@ -2,7 +2,7 @@
 //! and error texts, checked in Loki's order (a request that is wrong twice gets the answer Loki gives).
 
 use super::error::ApiError;
-use super::time::{parse_duration, parse_step, parse_time};
+use super::time::{go_error, parse_duration, parse_step, parse_time};
 
 const SECOND: i64 = 1_000_000_000;
 /// How far back a query looks that does not say.
@@ -175,9 +175,8 @@ impl Params {
     /// A whole number more than 0.
     pub fn positive(&self, name: &str, default: u32) -> Result<u32, ApiError> {
         let Some(text) = self.get(name) else { return Ok(default) };
-        let number: i64 = text
-            .parse()
-            .map_err(|_| ApiError::bad(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?;
+        let number: i64 =
+            text.parse().map_err(|error| ApiError::bad(go_error("strconv.Atoi", text, &error)))?;
         match u32::try_from(number) {
             Ok(0) | Err(_) if number <= 0 => Err(ApiError::bad(format!("{name} must be a positive value"))),
             Ok(number) => Ok(number),
@@ -264,6 +263,10 @@ mod tests {
             ("limit=0", "limit must be a positive value"),
             ("limit=-1", "limit must be a positive value"),
             ("limit=abc", "strconv.Atoi: parsing \"abc\": invalid syntax"),
+            (
+                "limit=9999999999999999999",
+                "strconv.Atoi: parsing \"9999999999999999999\": value out of range",
+            ),
             ("direction=up", "invalid direction 'up'"),
             (
                 "step=0",

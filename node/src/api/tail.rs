@@ -23,6 +23,7 @@ use super::params::Params;
 use super::query::{asker, categorize};
 use super::respond::write_streams;
 use super::server::Tenants;
+use super::time::go_error;
 use crate::ingester::followers::Missed;
 use crate::node::Node;
 use crate::querier::answer::{LogLine, Value};
@@ -71,9 +72,9 @@ fn asked(params: &Params, now: i64, shape: Shape) -> Result<Asked, ApiError> {
     let start = params.bounds(now)?.start;
     let delay = match params.get("delay_for") {
         None => 0,
-        Some(text) => text
-            .parse::<i64>()
-            .map_err(|_| ApiError::bad(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?,
+        Some(text) => {
+            text.parse::<i64>().map_err(|error| ApiError::bad(go_error("strconv.Atoi", text, &error)))?
+        }
     };
     match u64::try_from(delay) {
         Ok(seconds) if delay <= DELAY_MAX => {
