@@ -1,7 +1,7 @@
 //! Limits that Loki has and this store cannot have, and why: who brings a configuration along is told so by name.
 
 /// Loki's limits without a meaning here, by the reason.
-const REASONS: [(&str, &[&str]); 11] = [
+const REASONS: [(&str, &[&str]); 14] = [
     (
         "a query is not split by time or cut into shards that wait for queriers; leave it out",
         &[
@@ -68,6 +68,15 @@ const REASONS: [(&str, &[&str]); 11] = [
     (
         "overrides are `[tenants.<id>.limits]` of this file",
         &["per_tenant_override_config", "per_tenant_override_period"],
+    ),
+    ("`max_global_streams_per_user` holds streams", &["max_streams_per_user", "max_local_streams_per_user"]),
+    (
+        "there are no ingestion policies: all of a tenant's streams are held to its limits; leave it out",
+        &["policy_stream_mapping", "policy_enforced_labels", "block_ingestion_policy_until"],
+    ),
+    (
+        "patterns and volumes are worked out when they are asked for; leave it out",
+        &["metric_aggregation_enabled", "pattern_persistence_enabled"],
     ),
     ("`deletion_mode` says it", &["allow_deletes", "compactor_deletion_enabled"]),
     (
