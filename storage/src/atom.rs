@@ -70,6 +70,15 @@ impl PushSet {
         run.is_some_and(|(_, last)| push.sequence <= *last)
     }
 
+    /// Whether a push is in both sets.
+    pub fn intersects(&self, other: &PushSet) -> bool {
+        other.runs().any(|PushRun { origin, first, more }| {
+            let runs = self.runs.get(&origin);
+            let run = runs.and_then(|runs| runs.range(..=first.saturating_add(more)).next_back());
+            run.is_some_and(|(_, last)| first <= *last)
+        })
+    }
+
     /// Adds all of another set.
     pub fn merge(&mut self, other: &PushSet) {
         other.runs().for_each(|run| self.insert_run(run));
@@ -224,6 +233,21 @@ mod tests {
             prop_assert_eq!(set.run_count(), gaps);
             prop_assert_eq!(&set.runs().collect::<PushSet>(), &set);
             prop_assert_eq!(&PushSet::from_bytes(&set.to_bytes()).unwrap(), &set);
+        }
+
+        #[test]
+        fn sets_intersect_where_a_push_is_in_both(
+            runs in prop::collection::vec((0_u64..2, 0_u64..40, 0_u64..6), 0..4),
+            others in prop::collection::vec((0_u64..2, 0_u64..40, 0_u64..6), 0..4),
+        ) {
+            let [one, other] = [runs, others].map(|runs| {
+                let run = |(origin, first, more)| PushRun { origin, first, more };
+                runs.into_iter().map(run).collect::<PushSet>()
+            });
+            let pushes = (0..2).flat_map(|origin| (0..50).map(move |sequence| PushId { origin, sequence }));
+            let both = pushes.filter(|push| one.contains(*push) && other.contains(*push)).count();
+            prop_assert_eq!(one.intersects(&other), both > 0);
+            prop_assert_eq!(other.intersects(&one), both > 0);
         }
 
         #[test]

@@ -15,7 +15,7 @@ use grapevine_storage::index::{Day, DayIndex, IndexError, NewPack, PackId, PackR
 use grapevine_storage::pack::{Level, PackReader};
 use grapevine_storage::stream::StreamId;
 
-use super::{Housekeeper, lock};
+use super::{Housekeeper, doubled, lock};
 use crate::disk::Rung;
 use crate::exec::Lane;
 use crate::ingester::records::object_key;
@@ -89,7 +89,7 @@ fn without_the_large(mut packs: Vec<Candidate>) -> Vec<Candidate> {
 }
 
 /// Cuts packs, in order of arrival, into runs that fit one pack; a run of one is left as it is.
-fn runs(mut packs: Vec<Candidate>) -> Vec<Batch> {
+pub(super) fn runs(mut packs: Vec<Candidate>) -> Vec<Batch> {
     packs.sort_by_key(|pack| (pack.record.arrival, pack.record.first_ts, pack.id));
     let mut runs: Vec<Batch> = Vec::new();
     let mut bytes = u64::MAX;
@@ -113,7 +113,9 @@ impl Housekeeper {
     pub async fn compact(&self) -> anyhow::Result<()> {
         let (worker, mut outcome) = (&self.staff.merge, Ok(()));
         let mut done = 0;
-        for day in self.days().await? {
+        let days = self.days().await?;
+        lock(&self.single).retain(|day, _| days.contains(day));
+        for day in days {
             loop {
                 // A merge writes as much as it reads, and frees it only when the old packs are deleted.
                 if worker.is_paused() || self.disk.rung() >= Rung::ReadOnly {
@@ -150,11 +152,15 @@ impl Housekeeper {
     async fn batches(&self, day: Day) -> anyhow::Result<Vec<Batch>> {
         let Some(index) = self.open(day).await? else { return Ok(Vec::new()) };
         let sees_all = self.custody.sees_all();
-        let packs = self.env.exec.run(Lane::Disk, move || candidates(&index, sees_all)).await?;
+        let of_day = index.clone();
+        let mut packs = self.env.exec.run(Lane::Disk, move || candidates(&of_day, sees_all)).await?;
         let known = lock(&self.unmergeable).clone();
-        let is_ours =
-            |pack: &Candidate| !known.contains(&pack.id) && self.custody.tends(&pack.record.object_key);
-        let mut packs: Vec<Candidate> = packs.into_iter().filter(is_ours).collect();
+        packs.retain(|pack| !known.contains(&pack.id));
+        let doubled = self.doubled(&index, day, &packs).await?;
+        if !doubled.is_empty() {
+            return Ok(doubled);
+        }
+        packs.retain(|pack| self.custody.tends(&pack.record.object_key));
         if !sees_all {
             packs.iter_mut().for_each(|pack| pack.live_bytes = self.judged_live_bytes(day, pack.id));
             // Nothing is known of what is in others' packs unless they were judged.
@@ -197,8 +203,9 @@ impl Housekeeper {
             }
             let summary = spool.merge(tenant, day, &readers, |id| keep.contains(&id), Level::default())?;
             let key = object_key(tenant, day, &summary);
-            let pack = NewPack::of_summary(tenant, &key, PackState::Spooled, &summary, Vec::new());
+            let mut pack = NewPack::of_summary(tenant, &key, PackState::Spooled, &summary, Vec::new());
             let old: Vec<PackId> = batch.iter().map(|pack| pack.id).collect();
+            pack.covers = doubled::covers_of(&index, &old)?;
             index.replace_packs(&old, &pack, now)?;
             Ok::<_, anyhow::Error>(pack.id)
         };
@@ -266,7 +273,7 @@ fn candidates(day: &DayIndex, sees_all: bool) -> Result<Vec<Candidate>, IndexErr
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use grapevine_storage::index::{Extent, PackId, PackRecord, PackState};
@@ -275,7 +282,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn pack(id: u128, tenant: &str, mib: u64) -> Candidate {
+    pub(in crate::housekeeping) fn pack(id: u128, tenant: &str, mib: u64) -> Candidate {
         let bytes = mib * MIB;
         let record = PackRecord {
             tenant: tenant.to_owned(),

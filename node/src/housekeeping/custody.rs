@@ -5,11 +5,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use grapevine_storage::index::{Arcs, Day, PackId};
+use grapevine_storage::stream::StreamId;
 
 /// Tells a housekeeper which packs are its to look after, and is told what became of them.
 pub trait Custody: Send + Sync + fmt::Debug {
     /// Whether this node merges and rewrites the pack of this key now.
     fn tends(&self, object_key: &str) -> bool;
+
+    /// Whether this node packs the stream, and so merges packs of others and its own that hold the same of it.
+    fn packs(&self, stream: StreamId) -> bool;
 
     /// Whether this node deletes the pack's object from its chunk store: its own store, or one that is shared, where it
     /// tends the pack.
@@ -41,6 +45,10 @@ pub struct Everything;
 
 impl Custody for Everything {
     fn tends(&self, _: &str) -> bool {
+        true
+    }
+
+    fn packs(&self, _: StreamId) -> bool {
         true
     }
 

@@ -7,6 +7,7 @@
 
 pub mod compact;
 pub mod custody;
+mod doubled;
 pub mod erase;
 pub mod expire;
 mod judge;
@@ -64,6 +65,8 @@ pub struct Housekeeper {
     custody: Arc<dyn Custody>,
     /// Packs that a merge or a deletion could not read: they are tried again when all is reconciled, not every minute.
     unmergeable: Mutex<Vec<PackId>>,
+    /// The packs of each day when it was last found that no two hold the same pushes.
+    single: Mutex<BTreeMap<Day, BTreeSet<PackId>>>,
     /// Days of which a pack cannot be read, so that their index stays incomplete.
     partial: Mutex<BTreeSet<Day>>,
     /// What has expired of packs, where their own directories were asked.
@@ -144,6 +147,7 @@ impl Housekeeper {
             disk,
             custody,
             unmergeable: Mutex::default(),
+            single: Mutex::default(),
             partial: Mutex::default(),
             judged: Mutex::default(),
             erasing: Mutex::default(),

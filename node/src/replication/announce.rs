@@ -24,6 +24,7 @@ use super::placement::Placement;
 use crate::cluster::message::encode;
 use crate::cluster::methods::ANNOUNCE;
 use crate::exec::Lane;
+use crate::housekeeping::pack_name::PackName;
 use crate::workers::worker::Rhythm;
 
 /// How often packs that some owner has not heard of are announced again.
@@ -58,14 +59,14 @@ impl Replication {
 
     async fn announce(&self, (day, pack): (Day, PackId), heard: BTreeSet<NodeId>) -> Result<()> {
         let found = self.announcement(day, pack).await;
-        let Some((announce, streams)) =
+        let Some((announce, keys, streams)) =
             found.map_err(|error| anyhow!("announce the pack {pack}: {error}"))?
         else {
             self.announcing.forget(day, pack);
             return Ok(());
         };
         let placement = self.placement();
-        let owners = concerned(&placement, &announce.object_key, &streams);
+        let owners = concerned(&placement, &keys, &streams);
         let Ok(body) = encode(&announce) else {
             tracing::error!(%pack, "a pack's announcement is too large; its owners learn of it by comparing");
             self.announcing.forget(day, pack);
@@ -85,7 +86,7 @@ impl Replication {
         // Who is down is told when it is back, unless it has left for good by then; and who has come to own some of it
         // meanwhile, at the next turn.
         let placement = self.placement();
-        let owners = concerned(&placement, &announce.object_key, &streams);
+        let owners = concerned(&placement, &keys, &streams);
         self.announcing.on_heard((day, pack), told, |heard| owners.iter().all(|owner| heard.contains(owner)));
         outcome
     }
@@ -99,32 +100,37 @@ impl Replication {
         (&peer.id, heard.map(drop).map_err(anyhow::Error::from))
     }
 
-    /// What to say of a pack, and its streams; none if it is gone.
-    async fn announcement(
-        &self,
-        day: Day,
-        pack: PackId,
-    ) -> Result<Option<(Announce, Vec<StreamId>)>, IndexError> {
+    /// What to say of a pack, and whom it concerns; none if it is gone.
+    async fn announcement(&self, day: Day, pack: PackId) -> Result<Option<Told>, IndexError> {
         let index = self.parts.index.clone();
         let read = move || {
             let Some(day) = index.day(day)? else { return Ok(None) };
             let replaces = replaced_by(&day.gone()?, pack);
+            let keys = day.given_up()?.into_iter().map(|(key, _)| key);
+            let is_replaced = |name: PackName<'_>| replaces.contains(&PackId(name.content_hash));
+            let keys = keys.filter(|key| PackName::parse(key).is_some_and(is_replaced)).collect::<Vec<_>>();
             day.read(|snapshot| {
                 let Some(record) = snapshot.pack(pack)? else { return Ok(None) };
+                let keys = keys.into_iter().chain([record.object_key.clone()]).collect();
                 let covers = covers_of(snapshot, pack, &replaces, |_| true)?;
                 let streams = snapshot.contents(pack)?.into_iter().map(|(stream, _)| stream).collect();
                 let replaces = replaces.iter().map(|id| id.0).collect();
-                Ok(Some((Announce { object_key: record.object_key, covers, replaces }, streams)))
+                Ok(Some((Announce { object_key: record.object_key, covers, replaces }, keys, streams)))
             })
         };
         self.parts.env.exec.run(Lane::Disk, read).await
     }
 }
 
-/// Who is to hear of a pack with these streams.
-fn concerned<'a>(placement: &'a Placement, object_key: &str, streams: &[StreamId]) -> BTreeSet<&'a NodeId> {
+/// What to say of a pack, its key and those of packs whose place it took, and its streams.
+type Told = (Announce, Vec<String>, Vec<StreamId>);
+
+/// Who is to hear of a pack with these streams: who keeps any, and who looks after it or what it took the place of, which
+/// is theirs to delete.
+fn concerned<'a>(placement: &'a Placement, keys: &[String], streams: &[StreamId]) -> BTreeSet<&'a NodeId> {
     let of = |stream: &StreamId| placement.keepers(*stream).chain(placement.holders(*stream));
-    let owners = streams.iter().flat_map(of).chain(tender(placement, object_key));
+    let tenders = keys.iter().filter_map(|key| tender(placement, key));
+    let owners = streams.iter().flat_map(of).chain(tenders);
     owners.filter(|id| *id != placement.me()).collect()
 }
 
@@ -182,7 +188,7 @@ mod tests {
         let placement = Placement::new("a".parse().unwrap(), 1, Arc::new(view));
         let stream = StreamId(0x0001_8000 << 96);
         let told = |key: &str| {
-            let told = concerned(&placement, key, &[stream]).into_iter();
+            let told = concerned(&placement, &[key.to_owned()], &[stream]).into_iter();
             told.map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(told(&format!("t/2026-11-26/0001-0001/{:032x}.gz", 77)), ["b", "c"]);

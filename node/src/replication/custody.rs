@@ -43,6 +43,10 @@ impl Custody for OwnersCustody {
         tender(&placement, object_key) == Some(placement.me())
     }
 
+    fn packs(&self, stream: StreamId) -> bool {
+        self.placement.now().is_primary(stream)
+    }
+
     fn deletes(&self, object_key: &str) -> bool {
         !self.shared_store || self.tends(object_key)
     }
