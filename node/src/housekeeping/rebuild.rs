@@ -208,7 +208,12 @@ impl Housekeeper {
                 match summary? {
                     Ok(summary) => match self.add(day, &stored, summary).await {
                         Ok(()) => found.added.push(stored.key),
-                        Err(error) => found.unreadable.push((stored.key, format!("{error:#}"))),
+                        Err(error) if is_of_the_pack(&error) => {
+                            found.unreadable.push((stored.key, format!("{error:#}")));
+                        }
+                        // All of it is tried again soon, instead of taking the pack for damaged until the next time
+                        // that everything is looked through.
+                        Err(error) => return Err(error.context(format!("index the pack `{}`", stored.key))),
                     },
                     Err(damage) => found.unreadable.push((stored.key, damage.to_string())),
                 }
@@ -324,6 +329,12 @@ impl Housekeeper {
         let spool = self.spool.clone();
         Ok(self.env.exec.run(Lane::Disk, move || spool.keys()).await?)
     }
+}
+
+/// Whether a pack cannot be indexed for what it says, and not because the index failed.
+fn is_of_the_pack(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<IndexError>();
+    refused.is_some_and(|error| matches!(error, IndexError::Invalid { .. } | IndexError::TooLarge { .. }))
 }
 
 /// Marks the days whose spooled packs the index lost, and removes packs of a flush that a crash cut off before they
