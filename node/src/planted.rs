@@ -27,6 +27,23 @@ pub enum Bug {
     ReadsTwice,
 }
 
+impl Bug {
+    /// All there are.
+    pub const ALL: [Bug; 9] = [
+        Bug::AnswersUnsynced,
+        Bug::AnswersUnheld,
+        Bug::ForgetsRepairs,
+        Bug::ForgetsADay,
+        Bug::ReadsUnlearnt,
+        Bug::LetsGoUnindexed,
+        Bug::DoubtsNothing,
+        Bug::KeepsSilent,
+        Bug::ReadsTwice,
+    ];
+}
+
+const _: () = assert!(Bug::ReadsTwice as usize == Bug::ALL.len(), "the last bug is the last of all");
+
 #[cfg(feature = "planted-bugs")]
 static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 

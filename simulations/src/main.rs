@@ -139,8 +139,7 @@ impl What {
         let names = |kinds: &Vec<Kind>| kinds.iter().map(name).collect::<Vec<_>>().join(",");
         option("--faults", self.faults.as_ref().map(names));
         option("--events", self.events.map(|events| events.to_string()));
-        let name = |canary: Canary| canary.to_possible_value().expect("no canary is hidden");
-        option("--canary", self.canary.map(|canary| name(canary).get_name().to_owned()));
+        option("--canary", self.canary.map(|canary| canary.to_string()));
         arguments.into_iter().map(OsString::from).collect()
     }
 
