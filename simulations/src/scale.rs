@@ -30,8 +30,10 @@ pub struct Row {
     pub largest: usize,
     /// The same after [`INCARNATIONS`] restarts, which are remembered for a while.
     pub bytes_after: f64,
-    /// Until all agreed on who lives after them.
-    pub settled: Duration,
+    /// Until all agreed on who lives after them; none if they never did.
+    pub settled: Option<Duration>,
+    /// Messages that were too large to be sent.
+    pub dropped: u64,
     /// What the most loaded member holds in relation to what is fair.
     pub heaviest: f64,
     /// What moved in relation to the least that had to, while members came and went [`INCARNATIONS`] times.
@@ -60,7 +62,7 @@ pub fn measure(seed: u64, members: usize) -> Result<Row> {
 
 /// The names of a row's columns.
 pub const HEAD: &str = " members   all joined  change told  deaths told   KiB/s each  largest KiB  \
-                        restarts told  KiB/s after  max ÷ fair  moved ÷ least";
+                        restarts told  KiB/s after  dropped  max ÷ fair  moved ÷ least";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,15 +70,16 @@ impl fmt::Display for Row {
         let kib = |bytes: f64| format!("{:.1}", bytes / 1024.0);
         write!(
             f,
-            "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>14} {:>12} {:>11.3} {:>14.3}",
+            "{:>8} {:>12} {:>12} {:>12} {:>12} {:>12} {:>14} {:>12} {:>8} {:>11.3} {:>14.3}",
             self.members,
             seconds(self.joined),
             seconds(self.told),
             seconds(self.mourned),
             kib(self.bytes),
             kib(self.largest as f64),
-            seconds(self.settled),
+            self.settled.map_or_else(|| "never".into(), seconds),
             kib(self.bytes_after),
+            self.dropped,
             self.heaviest,
             self.moved,
         )
@@ -91,7 +94,9 @@ mod tests {
     fn ten_members_agree_within_seconds_and_share_evenly() {
         let row = measure(1, 10).unwrap();
         assert!(
-            row.joined.as_secs() < 20 && row.mourned.as_secs() < 30 && row.settled.as_secs() < 30,
+            row.joined.as_secs() < 20
+                && row.mourned.as_secs() < 30
+                && row.settled.is_some_and(|settled| settled.as_secs() < 30),
             "{row}"
         );
         assert!((1.0..1.1).contains(&row.heaviest) && (0.99..1.5).contains(&row.moved), "{row}");

@@ -10,21 +10,21 @@ const LEFT: f64 = 56.0;
 const TOP: f64 = 48.0;
 const GAP: f64 = 96.0;
 
-/// A line of a panel: its name, its colour, and what it shows of a row.
-type Series = (&'static str, &'static str, fn(&Row) -> f64);
+/// A line of a panel: its name, its colour, and what it shows of a row, if there is anything.
+type Series = (&'static str, &'static str, fn(&Row) -> Option<f64>);
 
 /// Draws rows in ascending order of members.
 pub fn draw(rows: &[Row]) -> String {
     let times: [Series; 4] = [
-        ("all joined", "#1b6ca8", |row| row.joined.as_secs_f64()),
-        ("a change told", "#2a9d5c", |row| row.told.as_secs_f64()),
-        ("deaths told", "#c0392b", |row| row.mourned.as_secs_f64()),
-        ("restarts told", "#8e6bbf", |row| row.settled.as_secs_f64()),
+        ("all joined", "#1b6ca8", |row| Some(row.joined.as_secs_f64())),
+        ("a change told", "#2a9d5c", |row| Some(row.told.as_secs_f64())),
+        ("deaths told", "#c0392b", |row| Some(row.mourned.as_secs_f64())),
+        ("restarts told", "#8e6bbf", |row| Some(row.settled?.as_secs_f64())),
     ];
     let traffic: [Series; 3] = [
-        ("each sends, a second", "#1b6ca8", |row| row.bytes / 1024.0),
-        ("the same after restarts", "#8e6bbf", |row| row.bytes_after / 1024.0),
-        ("largest message", "#c0392b", |row| row.largest as f64 / 1024.0),
+        ("each sends, a second", "#1b6ca8", |row| Some(row.bytes / 1024.0)),
+        ("the same after restarts", "#8e6bbf", |row| Some(row.bytes_after / 1024.0)),
+        ("largest message", "#c0392b", |row| Some(row.largest as f64 / 1024.0)),
     ];
     let (width, height) = (LEFT + 2.0 * WIDTH + GAP + 40.0, TOP + HEIGHT + 90.0);
     let mut svg = format!(
@@ -47,7 +47,8 @@ fn decades(values: impl Iterator<Item = f64>) -> (i32, i32) {
 fn panel(svg: &mut String, left: f64, title: &str, rows: &[Row], series: &[Series]) {
     let positive = |value: f64| value.max(0.01);
     let across = decades(rows.iter().map(|row| row.members as f64));
-    let up = decades(rows.iter().flat_map(|row| series.iter().map(move |(.., of)| positive(of(row)))));
+    let up =
+        decades(rows.iter().flat_map(|row| series.iter().filter_map(move |(.., of)| of(row).map(positive))));
     let along =
         |value: f64, (least, most): (i32, i32)| (value.log10() - f64::from(least)) / f64::from(most - least);
     let x = |members: f64| left + WIDTH * along(members, across);
@@ -79,8 +80,8 @@ fn panel(svg: &mut String, left: f64, title: &str, rows: &[Row], series: &[Serie
         bottom + 36.0
     ));
     for (place, (name, colour, of)) in series.iter().enumerate() {
-        let points: Vec<String> =
-            rows.iter().map(|row| format!("{:.1},{:.1}", x(row.members as f64), y(of(row)))).collect();
+        let point = |row: &Row| Some(format!("{:.1},{:.1}", x(row.members as f64), y(of(row)?)));
+        let points: Vec<String> = rows.iter().filter_map(point).collect();
         line(format_args!(
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
             points.join(" ")
@@ -104,15 +105,16 @@ mod tests {
     use super::{Row, draw};
 
     #[test]
-    fn every_row_is_a_point_of_every_line_and_no_number_is_missing() {
+    fn every_row_is_a_point_of_every_line_but_where_members_never_agreed() {
         let row = |members: usize| Row {
             members,
             joined: Duration::from_secs(members as u64),
+            settled: (members < 1000).then_some(Duration::from_secs(9)),
             bytes: 100.0 * members as f64,
             ..Row::default()
         };
         let svg = draw(&[row(10), row(100), row(1000)]);
-        assert_eq!(svg.matches("<circle").count(), 3 * 7);
+        assert_eq!(svg.matches("<circle").count(), 3 * 7 - 1);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 }
