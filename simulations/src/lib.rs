@@ -27,5 +27,6 @@ pub mod store;
 pub mod timeline;
 pub mod trace;
 pub mod traffic;
+pub mod watch;
 pub mod wire;
 pub mod workload;

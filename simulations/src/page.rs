@@ -37,8 +37,9 @@ const STRETCHES: [(Stretch, &str, &str); 6] = [
     (Stretch::Store, "#b8860b", "chunk store out or slow"),
     (Stretch::DiskFull, "#d9730d", "disk full"),
 ];
-const MARKS: [(Mark, &str, &str); 4] = [
+const MARKS: [(Mark, &str, &str); 5] = [
     (Mark::Stored, "#1c9a5b", "a pack is stored"),
+    (Mark::Moved, "#2f6fd0", "what others lacked or had is moved"),
     (Mark::Warning, "#d9b400", "a warning is logged"),
     (Mark::Error, "#b3261e", "an error is logged"),
     (Mark::State, "#1d2733", "starts or stops"),
@@ -189,7 +190,8 @@ fn lane(outcome: &Outcome, scale: &Scale, node: usize, name: &str) -> String {
     let marks = outcome.timeline.moments.iter().filter(|moment| moment.node == Some(node));
     for moment in marks {
         let Some((_, colour, _)) = MARKS.iter().find(|(mark, ..)| *mark == moment.mark) else { continue };
-        let y = if moment.mark == Mark::Stored { top + LANE - 7.0 } else { top + 7.0 };
+        let below = matches!(moment.mark, Mark::Stored | Mark::Moved);
+        let y = if below { top + LANE - 7.0 } else { top + 7.0 };
         let _ = writeln!(
             svg,
             "<circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"><title>{:.3} s: {}</title></circle>",

@@ -5,6 +5,8 @@
 //! while the store is weighed. Last, all power goes once more, and what is left on disks and in the store must
 //! still be everything.
 
+mod inflict;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,25 +16,23 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::canary::Canary;
 use crate::client::{Clients, Phase};
-use crate::effects::{Effect, Effects};
+use crate::effects::Effects;
 use crate::health;
 use crate::host::{Cluster, Incident, Order};
 use crate::logs;
 use crate::member::{self, Nodes};
-use crate::net::{Network, Weather};
+use crate::net::Network;
 use crate::report::Outcome;
 use crate::scenario::format::StoreKind;
 use crate::scenario::{Options, Scenario};
-use crate::schedule::{Event, Fault};
+use crate::schedule::Event;
 use crate::store::{FaultyStore, StoreFaults};
 use crate::timeline::{self, Mark, Stretch};
 use crate::trace;
+use crate::watch::{LOOK_EVERY, Watch};
 
 /// How soon a node that ended is started again.
 const RESTART: Duration = Duration::from_secs(1);
-/// How often the health of a cluster is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
 /// Runs a scenario in a thread of its own, with time and chance from the seed. The events go to a file too, if one
 /// is given. One at a time in a process: the working directory is the nodes' for so long.
 ///
@@ -107,8 +107,9 @@ struct Run {
     weight: Option<f64>,
     /// A bug is planted: once it is found, the run is over.
     is_canary: bool,
-    /// When it is to be noted again who leads.
-    led_at: Duration,
+    /// When it is to be looked again who leads and what nodes hold.
+    look_at: Duration,
+    watch: Watch,
     /// When all had found together, from which on faults are counted.
     began: Duration,
 }
@@ -166,7 +167,7 @@ impl Run {
         let effects = Effects::new(stores.clone(), good_store(&scenario, options));
         let member = |node: usize| Member { belongs: !scenario.nodes[node].spare, ..Member::default() };
         let members = (0..count).map(member).collect();
-        let (due, led_at) = (Vec::new(), Duration::ZERO);
+        let (due, look_at, watch) = (Vec::new(), Duration::ZERO, Watch::new(count));
         Ok(Run {
             scenario,
             cluster,
@@ -179,7 +180,8 @@ impl Run {
             members,
             weight: None,
             is_canary: options.canary.is_some(),
-            led_at,
+            look_at,
+            watch,
             began: Duration::ZERO,
         })
     }
@@ -261,9 +263,11 @@ impl Run {
         ensure!(!self.is_canary || self.clients.violations().is_empty(), "the planted bug was found");
         self.effects.end_due(&self.cluster);
         self.do_due()?;
-        if self.cluster.now() >= self.led_at {
-            self.led_at = self.cluster.now() + LOOK_EVERY;
+        if self.cluster.now() >= self.look_at {
+            self.look_at = self.cluster.now() + LOOK_EVERY;
             health::leads(&self.nodes, &self.scenario).into_iter().for_each(timeline::lead);
+            let excesses = self.watch.look(&self.nodes, &self.scenario);
+            excesses.iter().for_each(|excess| self.clients.tell(excess));
         }
         self.note_trouble();
         for (host, incident) in self.cluster.step()? {
@@ -341,86 +345,6 @@ impl Run {
         self.clients.set_member(node, true);
         self.clients.note_trouble(node);
         self.cluster.start(node)
-    }
-
-    fn begin_faults(&mut self) -> Result<()> {
-        while let Some(event) = self.events.pop_if(|event| self.began + event.at <= self.cluster.now()) {
-            timeline::mark(Mark::Fault, None, || event.to_string());
-            self.begin(event.fault)?;
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, fault: Fault) -> Result<()> {
-        let now = self.cluster.now();
-        match fault {
-            Fault::PowerLoss { nodes, down, keep_permille } => {
-                for node in self.of_those_that_belong(nodes) {
-                    self.lose_power(node, keep_permille, Some(down))?;
-                }
-            }
-            Fault::DiskDies { node, operations, down, keep_permille } => {
-                self.members[node].dies = (down, keep_permille);
-                self.cluster.disk(node).set(|faults| faults.dies_in = Some(operations));
-            }
-            Fault::Crash { nodes, down } => {
-                for node in self.of_those_that_belong(nodes) {
-                    self.nodes.let_go(node);
-                    self.cluster.crash(node);
-                    self.crashed(node, "crash", Some(down));
-                }
-            }
-            Fault::Pause { nodes, length } => nodes.into_iter().for_each(|node| {
-                self.cluster.pause(node, length);
-                self.members[node].paused_until = now + length;
-                timeline::open(Stretch::Paused, node, "suspended");
-            }),
-            Fault::ClockJump { nodes, nanos } => nodes.into_iter().for_each(|node| {
-                self.cluster.set_skew(node, nanos);
-                self.clients.note_trouble(node);
-            }),
-            Fault::DiskFull { nodes, room, length } => {
-                self.effects.begin(now + length, Effect::DiskFull(nodes.clone()), &self.cluster);
-                nodes.iter().for_each(|node| self.cluster.disk(*node).set(|faults| faults.room = Some(room)));
-            }
-            Fault::DiskErrors { nodes, syncs, writes } => {
-                for node in nodes {
-                    self.cluster.disk(node).set(|faults| {
-                        faults.failing_syncs += syncs;
-                        faults.failing_writes += writes;
-                    });
-                }
-            }
-            Fault::StoreOut { .. }
-            | Fault::StoreSlow { .. }
-            | Fault::BadWeather { .. }
-            | Fault::Partition { .. } => {
-                let (length, effect) = lasting(fault);
-                self.effects.begin(now + length, effect, &self.cluster);
-            }
-            Fault::Join { nodes } => {
-                for node in nodes {
-                    self.members[node].belongs = true;
-                    self.start(node)?;
-                }
-            }
-            Fault::Leave { nodes } => nodes.into_iter().for_each(|node| self.leave(node)),
-            Fault::Upgrade { nodes, apart } => self.due.push((now, Due::Upgrade(nodes, apart))),
-        }
-        Ok(())
-    }
-
-    fn of_those_that_belong(&self, nodes: Vec<usize>) -> Vec<usize> {
-        nodes.into_iter().filter(|node| self.members[*node].belongs).collect()
-    }
-
-    /// It takes and answers requests as ever, hands over, and ends by itself. One that is down cannot be told.
-    fn leave(&mut self, node: usize) {
-        if self.cluster.is_up(node) && self.members[node].belongs && self.members[node].stopping.is_none() {
-            state(Some(node), "is told to leave");
-            self.members[node].leaving = true;
-            self.cluster.order(node, Order::Leave);
-        }
     }
 
     fn do_due(&mut self) -> Result<()> {
@@ -519,25 +443,5 @@ fn good_store(scenario: &Scenario, options: &Options) -> StoreFaults {
         fail_after_permille: half,
         puts_lie: options.canary == Some(Canary::PutsLie),
         ..StoreFaults::default()
-    }
-}
-
-/// How long a fault lasts, and what it is while it does.
-fn lasting(fault: Fault) -> (Duration, Effect) {
-    match fault {
-        Fault::StoreOut { nodes, length } => (length, Effect::StoreOut(nodes)),
-        Fault::StoreSlow { latency, before_permille, after_permille, length } => {
-            (length, Effect::StoreSlow { latency, before_permille, after_permille })
-        }
-        Fault::BadWeather { nodes, loss_permille, duplicate_permille, jitter, length } => {
-            let weather = Weather { jitter, loss_permille, duplicate_permille, ..Weather::default() };
-            (length, Effect::Weather(nodes, weather))
-        }
-        Fault::Partition { from, to, one_way, length } => {
-            let there = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
-            let back = there.clone().filter(|_| !one_way).map(|(from, to)| (to, from));
-            (length, Effect::Partition(there.chain(back).collect()))
-        }
-        other => unreachable!("{other:?} does not last"),
     }
 }

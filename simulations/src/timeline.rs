@@ -27,6 +27,8 @@ pub enum Mark {
     Answered,
     /// A node stored an object.
     Stored,
+    /// A node brought or fetched what another lacked or had.
+    Moved,
     /// A node logged a warning.
     Warning,
     /// A node logged an error.
@@ -167,7 +169,8 @@ pub struct Told<'a> {
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for moment in &self.timeline.moments {
-            if !self.all && matches!(moment.mark, Mark::Stored | Mark::Warning | Mark::Answered) {
+            if !self.all && matches!(moment.mark, Mark::Stored | Mark::Moved | Mark::Warning | Mark::Answered)
+            {
                 continue;
             }
             let name = moment.node.and_then(|node| self.names.get(node)).map_or("", String::as_str);
