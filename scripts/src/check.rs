@@ -31,6 +31,14 @@ pub(crate) fn check() -> Result<()> {
     cargo_test(&["test", "--package", "grapevine-simulations", "--locked"])
 }
 
+/// Simulates so many seeds of three nodes under every fault for two minutes each, twice, and compares all events.
+pub(crate) fn simulate(seeds: &str) -> Result<()> {
+    let seeds = format!("0..{seeds}");
+    let build = ["run", "--release", "--quiet", "--locked", "--package", "grapevine-simulations", "--"];
+    let hunt = ["hunt", "three-nodes", "--minutes", "2", "--twice", "--seeds", &seeds];
+    cargo(&[&build[..], &hunt[..]].concat())
+}
+
 fn cargo(arguments: &[&str]) -> Result<()> {
     run(&mut command("cargo", arguments))
 }

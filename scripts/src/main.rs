@@ -12,7 +12,9 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  check [--install]   format, lints, docs, tests, house rules; --install first fetches what the tests need
+  check [--install] [--seeds N]
+                      format, lints, docs, tests, house rules; --install first fetches what the tests need, --seeds
+                      then simulates as many seeds, twice each, built for speed
   bench [--hard] [--s3] [--cold] [--mb N] [--binary FILE] [--peer URL] [--peer-pid N] [-- SERVE-OPTIONS]
                       push a gigabyte of logs, ask six queries, print what it took
   bench --cluster [--hard] [--mb N] [--binary FILE] [-- SERVE-OPTIONS]
@@ -27,6 +29,10 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["check"] => check::check(),
         ["check", "--install"] => tools::install().and_then(|()| check::check()),
+        ["check", "--seeds", seeds] => check::check().and_then(|()| check::simulate(seeds)),
+        ["check", "--install", "--seeds", seeds] => {
+            tools::install().and_then(|()| check::check()).and_then(|()| check::simulate(seeds))
+        }
         ["bench", options @ ..] => bench::bench(options),
         ["cluster", options @ ..] => cluster::cluster(options),
         ["tools"] => tools::install(),
