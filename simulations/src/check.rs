@@ -100,6 +100,8 @@ struct Stream {
 struct Push {
     acknowledged: bool,
     sent: Sent,
+    /// How often.
+    times: usize,
 }
 
 /// Where a push was sent.
@@ -140,11 +142,19 @@ impl Ledger {
     /// The push that begins with a sequence is sent to a node.
     pub fn send(&mut self, stream: u64, first: u64, node: usize) {
         let push = self.streams.entry(stream).or_default().pushes.entry(first).or_default();
+        push.times += 1;
         push.sent = match push.sent {
             Sent::Nowhere => Sent::To(node),
             sent if sent == Sent::To(node) => sent,
             _ => Sent::ToSeveral,
         };
+    }
+
+    /// How often a line was sent: so often it may be stored.
+    pub fn times_sent(&self, line: &str) -> usize {
+        let place = Workload::place_of(line);
+        let push = place.and_then(|(stream, sequence)| self.streams.get(&stream)?.push_of(sequence));
+        push.map_or(0, |(_, push)| push.times)
     }
 
     /// The push that begins with a sequence was acknowledged.
@@ -302,6 +312,15 @@ mod tests {
         assert_eq!(answer([&[1], &[2]], Ties::AcrossPushes), []);
         assert_eq!(answer([&[1, 2], &[2, 1]], Ties::AcrossPushes), []);
         assert_eq!(answer([&[1], &[1]], Ties::WithinPushes), []);
+    }
+
+    #[test]
+    fn a_line_was_sent_as_often_as_its_push() {
+        let mut ledger = ledger();
+        ledger.send(0, 3, 1);
+        let times = |sequence| ledger.times_sent(&WORKLOAD.entry(0, sequence).line);
+        assert_eq!([2, 3, 5, 6, 9].map(times), [1, 2, 2, 1, 1]);
+        assert_eq!(ledger.times_sent("nobody wrote this"), 0);
     }
 
     #[test]

@@ -160,6 +160,11 @@ impl Clients {
         self.state().counts
     }
 
+    /// How often a line was sent.
+    pub fn times_sent(&self, line: &str) -> usize {
+        self.state().ledger.times_sent(line)
+    }
+
     /// What was done, in words.
     pub fn facts(&self) -> String {
         let state = self.state();

@@ -1,13 +1,15 @@
-//! Whether the nodes agree, nothing is missing anywhere, and the store holds each line once.
+//! Whether the nodes agree, nothing is missing anywhere, and the store holds each line as often as it was sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use flate2::bufread::MultiGzDecoder;
 use grapevine_gossip::membership::State;
 use grapevine_gossip::ring::Member;
 
+use crate::client::Clients;
 use crate::member::Nodes;
 use crate::scenario::Scenario;
 use crate::store::FaultyStore;
@@ -58,25 +60,50 @@ pub fn leads(nodes: &Nodes, scenario: &Scenario) -> Option<Vec<f64>> {
     Some(shares)
 }
 
-/// Text in a store in relation to the distinct lines in it: packs are gzip and nothing else.
+/// What is given up is deleted so much later.
+const DELETED_AFTER: Duration = Duration::from_secs(16 * 60);
+
+/// Text in a store in relation to what clients sent of it: packs are gzip and nothing else. A line that was sent twice may
+/// be there twice, until its day is merged. After less than a quarter of an hour of quiet, packs that no node knows any more
+/// do not count: they are about to be deleted.
 ///
 /// # Errors
-/// An object that is no gzip.
-pub fn weigh(store: &FaultyStore) -> Result<f64> {
+/// An object that is no gzip, or an index that cannot be read.
+pub fn weigh(store: &FaultyStore, quiet: Duration, nodes: &Nodes, clients: &Clients) -> Result<f64> {
+    let known = if quiet < DELETED_AFTER { Some(known_packs(nodes)?) } else { None };
     let contents = futures_util::future::FutureExt::now_or_never(store.contents());
     let contents = contents.context("memory answers at once")??;
-    let (mut all, mut distinct, mut once) = (0, BTreeSet::new(), 0);
+    let (mut all, mut wanted) = (0, 0);
+    let mut copies: BTreeMap<u128, usize> = BTreeMap::new();
     for (key, bytes) in contents.iter().filter(|(key, _)| key.as_ref().ends_with(".gz")) {
+        if known.as_ref().is_some_and(|known| !known.contains(key.as_ref())) {
+            continue;
+        }
         let mut text = Vec::new();
         MultiGzDecoder::new(&bytes[..])
             .read_to_end(&mut text)
             .with_context(|| format!("read pack `{key}`"))?;
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             all += line.len();
-            if distinct.insert(xxhash_rust::xxh3::xxh3_128(line)) {
-                once += line.len();
+            let copies = copies.entry(xxhash_rust::xxh3::xxh3_128(line)).or_default();
+            *copies += 1;
+            if *copies <= clients.times_sent(&String::from_utf8_lossy(line)) {
+                wanted += line.len();
             }
         }
     }
-    Ok(if once == 0 { 1.0 } else { all as f64 / once as f64 })
+    Ok(if wanted == 0 { 1.0 } else { all as f64 / wanted as f64 })
+}
+
+/// The keys of all packs that any node's index knows.
+fn known_packs(nodes: &Nodes) -> Result<BTreeSet<String>> {
+    let mut keys = BTreeSet::new();
+    for node in nodes.all() {
+        for day in node.index.days()? {
+            let Some(day) = node.index.day(day)? else { continue };
+            let packs = day.read(|snapshot| snapshot.packs())?;
+            keys.extend(packs.into_iter().map(|(_, record)| record.object_key));
+        }
+    }
+    Ok(keys)
 }

@@ -45,6 +45,11 @@ impl Nodes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[node].upgrade()
     }
 
+    /// All that run.
+    pub fn all(&self) -> Vec<Arc<Node>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Lets go of a node whose process is about to end: its handlers hold it as it holds them, which does not matter to
     /// a real process.
     pub fn let_go(&self, node: usize) {

@@ -248,9 +248,10 @@ impl Run {
 
     /// After a quiet while, what lies in the stores is held against what was written.
     fn weigh(&mut self) -> Result<()> {
-        self.pass(self.scenario.expect.quiet.0)?;
+        let quiet = self.scenario.expect.quiet.0;
+        self.pass(quiet)?;
         let Some(most) = self.scenario.expect.amplification else { return Ok(()) };
-        let weight = health::weigh(&self.stores[0])?;
+        let weight = health::weigh(&self.stores[0], quiet, &self.nodes, &self.clients)?;
         self.weight = Some(weight);
         if weight > most {
             self.clients

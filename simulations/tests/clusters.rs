@@ -45,7 +45,7 @@ fn whatever_node_is_pushed_to_and_asked_nothing_is_lost_and_each_seed_replays_ev
 /// members agree and lack nothing; and two runs of a seed are alike, event by event.
 #[test]
 fn scenarios_that_come_along_hold_and_replay_event_by_event() {
-    let (_dir, partition) = changed("partition-and-heal", &[("quiet", "\"0s\"")]);
+    let (_dir, partition) = changed("partition-and-heal", &[("quiet", "\"2m\"")]);
     let scenarios = [
         ("three-nodes", 2),
         ("five-nodes-two-zones", 2),
@@ -64,7 +64,7 @@ fn scenarios_that_come_along_hold_and_replay_event_by_event() {
 /// Packs that were merged into another are deleted a quarter of an hour later.
 #[test]
 fn the_store_holds_each_line_once_after_a_while() {
-    let (_dir, path) = changed("three-nodes", &[("quiet", "\"20m\"\namplification = 1.02")]);
+    let (_dir, path) = changed("three-nodes", &[("quiet", "\"20m\"")]);
     let arguments = [&path, "--minutes", "0.5", "--events", "0"];
     assert_eq!(hunt(&arguments, false).run(0..2, true, &|_, _| ()).unwrap(), []);
 }

@@ -297,7 +297,7 @@ pub struct Expect {
     pub ties: Ties,
     /// Time without pushes before the store is weighed; needed for `amplification`.
     pub quiet: Period,
-    /// Text in the chunk store in relation to one copy of it at most.
+    /// Text in the chunk store in relation to what clients sent of it at most.
     pub amplification: Option<f64>,
     /// Parts of messages of level ERROR that may be logged.
     pub errors: Vec<String>,
