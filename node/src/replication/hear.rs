@@ -1,5 +1,6 @@
 //! An owner hears of a pack that another wrote: it indexes the pack, and lets go of what that covers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::atom::{NotASet, PushSet};
-use grapevine_storage::index::{Cover, Day, IndexError, NewPack, PackId};
+use grapevine_storage::index::{Cover, Day, DayIndex, IndexError, NewPack, PackId};
 use grapevine_storage::stream::StreamId;
 
 use super::Replication;
@@ -110,6 +111,8 @@ impl Replication {
                     pack.keep_within(placement.kept().arcs());
                     open.replace_packs(&replaces, &pack, now)
                 }
+                // The others tell of it now and then: what is noted need not be written again.
+                None if marks.is_empty() && is_noted(&open, id, &replaces, &covers)? => Ok(()),
                 None => {
                     open.raise_marks(&tenant, &marks)?;
                     open.set_gone(&replaces, Some(id), now)?;
@@ -130,6 +133,18 @@ impl Replication {
         };
         self.parts.env.exec.run(Lane::Disk, work).await
     }
+}
+
+/// Whether a day's index has all of this noted of a pack.
+fn is_noted(day: &DayIndex, pack: PackId, replaces: &[PackId], covers: &[Cover]) -> Result<bool, IndexError> {
+    let gone: BTreeSet<PackId> = day.gone()?.into_iter().map(|(id, _)| id).collect();
+    if !replaces.iter().all(|id| gone.contains(id)) {
+        return Ok(false);
+    }
+    let known = day.read(|snapshot| snapshot.covers(Some(pack)))?;
+    let known: BTreeMap<StreamId, PushSet> =
+        known.into_iter().map(|known| (known.cover.stream, known.cover.pushes)).collect();
+    Ok(covers.iter().all(|cover| known.get(&cover.stream).is_some_and(|known| *known == cover.pushes)))
 }
 
 /// Hears of packs.
