@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use flate2::bufread::MultiGzDecoder;
+use grapevine::housekeeping::pack_name::PackName;
 use grapevine_gossip::membership::State;
 use grapevine_gossip::ring::Member;
+use grapevine_storage::index::PackId;
 
 use crate::client::Clients;
 use crate::member::Nodes;
@@ -63,47 +65,70 @@ pub fn leads(nodes: &Nodes, scenario: &Scenario) -> Option<Vec<f64>> {
 /// What is given up is deleted so much later.
 const DELETED_AFTER: Duration = Duration::from_secs(16 * 60);
 
-/// Text in a store in relation to what clients sent of it: packs are gzip and nothing else. A line that was sent twice may
-/// be there twice, until its day is merged. After less than a quarter of an hour of quiet, packs that no node knows any more
-/// do not count: they are about to be deleted.
+/// What lies in a store.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    /// Text in relation to what clients sent of it.
+    pub factor: f64,
+    /// Packs that hold lines which others hold already, and the nodes that know them.
+    pub surplus: Vec<String>,
+}
+
+/// Weighs a store: packs are gzip and nothing else. A line that was sent twice may be there twice, until its day is merged.
+/// After less than a quarter of an hour of quiet, packs that a node knows to be replaced do not count: they are about to
+/// be deleted.
 ///
 /// # Errors
 /// An object that is no gzip, or an index that cannot be read.
-pub fn weigh(store: &FaultyStore, quiet: Duration, nodes: &Nodes, clients: &Clients) -> Result<f64> {
-    let known = if quiet < DELETED_AFTER { Some(known_packs(nodes)?) } else { None };
+pub fn weigh(store: &FaultyStore, quiet: Duration, nodes: &Nodes, clients: &Clients) -> Result<Weight> {
+    let (known, gone) = packs_of(nodes)?;
     let contents = futures_util::future::FutureExt::now_or_never(store.contents());
     let contents = contents.context("memory answers at once")??;
-    let (mut all, mut wanted) = (0, 0);
+    let (mut all, mut wanted, mut surplus) = (0, 0, Vec::new());
     let mut copies: BTreeMap<u128, usize> = BTreeMap::new();
     for (key, bytes) in contents.iter().filter(|(key, _)| key.as_ref().ends_with(".gz")) {
-        if known.as_ref().is_some_and(|known| !known.contains(key.as_ref())) {
+        let knowing = known.get(key.as_ref());
+        let name = PackName::parse(key.as_ref());
+        if quiet < DELETED_AFTER && name.is_some_and(|name| gone.contains(&PackId(name.content_hash))) {
             continue;
         }
         let mut text = Vec::new();
         MultiGzDecoder::new(&bytes[..])
             .read_to_end(&mut text)
             .with_context(|| format!("read pack `{key}`"))?;
+        let (mut lines, mut doubled) = (0, 0);
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             all += line.len();
+            lines += 1;
             let copies = copies.entry(xxhash_rust::xxh3::xxh3_128(line)).or_default();
             *copies += 1;
-            if *copies <= clients.times_sent(&String::from_utf8_lossy(line)) {
-                wanted += line.len();
+            match *copies <= clients.times_sent(&String::from_utf8_lossy(line)) {
+                true => wanted += line.len(),
+                false => doubled += 1,
+            }
+        }
+        if doubled > 0 {
+            surplus.push(format!("{doubled} of the {lines} lines of `{key}`, which nodes {knowing:?} know"));
+        }
+    }
+    let factor = if wanted == 0 { 1.0 } else { all as f64 / wanted as f64 };
+    Ok(Weight { factor, surplus })
+}
+
+/// Packs by key, with the nodes that know them.
+type Known = BTreeMap<String, Vec<usize>>;
+
+/// All packs that any node's index knows, and those that any knows to be replaced.
+fn packs_of(nodes: &Nodes) -> Result<(Known, BTreeSet<PackId>)> {
+    let (mut known, mut gone) = (Known::new(), BTreeSet::new());
+    for (number, node) in nodes.all() {
+        for day in node.index.days()? {
+            let Some(day) = node.index.day(day)? else { continue };
+            gone.extend(day.gone()?.into_iter().map(|(id, _)| id));
+            for (_, record) in day.read(|snapshot| snapshot.packs())? {
+                known.entry(record.object_key).or_default().push(number);
             }
         }
     }
-    Ok(if wanted == 0 { 1.0 } else { all as f64 / wanted as f64 })
-}
-
-/// The keys of all packs that any node's index knows.
-fn known_packs(nodes: &Nodes) -> Result<BTreeSet<String>> {
-    let mut keys = BTreeSet::new();
-    for node in nodes.all() {
-        for day in node.index.days()? {
-            let Some(day) = node.index.day(day)? else { continue };
-            let packs = day.read(|snapshot| snapshot.packs())?;
-            keys.extend(packs.into_iter().map(|(_, record)| record.object_key));
-        }
-    }
-    Ok(keys)
+    Ok((known, gone))
 }

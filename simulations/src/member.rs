@@ -45,9 +45,10 @@ impl Nodes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[node].upgrade()
     }
 
-    /// All that run.
-    pub fn all(&self) -> Vec<Arc<Node>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    /// All that run, with their numbers.
+    pub fn all(&self) -> Vec<(usize, Arc<Node>)> {
+        let nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.iter().enumerate().filter_map(|(number, node)| Some((number, node.upgrade()?))).collect()
     }
 
     /// Lets go of a node whose process is about to end: its handlers hold it as it holds them, which does not matter to

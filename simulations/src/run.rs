@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::canary::Canary;
 use crate::client::{Clients, Phase};
 use crate::effects::Effects;
-use crate::health;
+use crate::health::{self, Weight};
 use crate::host::{Cluster, Incident, Order};
 use crate::logs;
 use crate::member::{self, Nodes};
@@ -251,11 +251,13 @@ impl Run {
         let quiet = self.scenario.expect.quiet.0;
         self.pass(quiet)?;
         let Some(most) = self.scenario.expect.amplification else { return Ok(()) };
-        let weight = health::weigh(&self.stores[0], quiet, &self.nodes, &self.clients)?;
-        self.weight = Some(weight);
-        if weight > most {
-            self.clients
-                .tell(&format!("the chunk store holds {weight:.3} copies of the text, of {most} at most"));
+        let Weight { factor, surplus } = health::weigh(&self.stores[0], quiet, &self.nodes, &self.clients)?;
+        self.weight = Some(factor);
+        if factor > most {
+            let surplus = surplus.join("; ");
+            self.clients.tell(&format!(
+                "the chunk store holds {factor:.3} times the text, of {most} at most: {surplus}"
+            ));
         }
         Ok(())
     }
