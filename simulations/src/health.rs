@@ -62,8 +62,8 @@ pub fn leads(nodes: &Nodes, scenario: &Scenario) -> Option<Vec<f64>> {
     Some(shares)
 }
 
-/// What is given up is deleted so much later.
-const DELETED_AFTER: Duration = Duration::from_secs(16 * 60);
+/// What is given up is deleted so much later at the latest.
+const DELETED_AFTER: Duration = Duration::from_secs(33 * 60);
 
 /// What lies in a store.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub struct Weight {
 }
 
 /// Weighs a store: packs are gzip and nothing else. A line that was sent twice may be there twice, until its day is merged.
-/// After less than a quarter of an hour of quiet, packs that a node knows to be replaced do not count: they are about to
+/// After less than half an hour of quiet, packs that a node knows to be replaced do not count: they are about to
 /// be deleted.
 ///
 /// # Errors
