@@ -95,10 +95,14 @@ impl Housekeeper {
             let index = index.clone();
             self.env.exec.run(Lane::Disk, move || index.given_up()).await?
         };
-        let latest = self.env.clock.now().saturating_sub(self.config.housekeeping.delete_after.nanos());
-        let due: Vec<String> =
-            given_up.into_iter().filter(|(_, when)| *when <= latest).map(|(key, _)| key).collect();
-        for key in due.iter().filter(|key| self.custody.deletes(key)) {
+        // Who tends a pack deletes it; but that one may have heard that it is replaced and never of the pack itself. So the
+        // others do it later: what is not there counts as deleted.
+        let (now, after) = (self.env.clock.now(), self.config.housekeeping.delete_after.nanos());
+        let patience = |key: &str| if self.custody.deletes(key) { after } else { after.saturating_mul(2) };
+        let is_due = |key: &str, when: i64| when <= now.saturating_sub(patience(key));
+        let due = given_up.into_iter().filter(|(key, when)| is_due(key, *when));
+        let due: Vec<String> = due.map(|(key, _)| key).collect();
+        for key in &due {
             self.store.delete(key).await?;
         }
         if due.is_empty() {
