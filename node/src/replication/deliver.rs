@@ -403,23 +403,25 @@ impl Drop for Taking<'_> {
 }
 
 impl Replication {
-    /// Whether all that a push brings is here already. Only a push of which something was taken is looked for.
-    fn holds_all(&self, tenant: &Arc<str>, push: PushId, batch: &PushBatch) -> bool {
-        if !lock(&self.taken).contains(push) {
-            return false;
-        }
-        let mut keys = BTreeSet::new();
-        for stream in batch.streams() {
-            batch.for_each_entry(stream, |entry| {
-                keys.insert(HeadKey {
-                    tenant: tenant.clone(),
-                    day: Day::of(entry.timestamp),
-                    id: stream.id(),
-                });
-            });
-        }
+    /// The streams of a push that are not here yet. Only a push of which something was taken is looked for.
+    fn lacking(&self, tenant: &Arc<str>, push: PushId, batch: &PushBatch) -> BTreeSet<StreamId> {
+        let is_new = !lock(&self.taken).contains(push);
         let mut known = BTreeMap::new();
-        keys.into_iter().all(|key| fate(&self.parts.ingester, key, push, &mut known) != Fate::Missing)
+        let mut is_missing = |id, day| {
+            let key = HeadKey { tenant: tenant.clone(), day, id };
+            fate(&self.parts.ingester, key, push, &mut known) == Fate::Missing
+        };
+        let mut lacking = BTreeSet::new();
+        for stream in batch.streams() {
+            let mut days = BTreeSet::new();
+            batch.for_each_entry(stream, |entry| {
+                days.insert(Day::of(entry.timestamp));
+            });
+            if is_new || days.into_iter().any(|day| is_missing(stream.id(), day)) {
+                lacking.insert(stream.id());
+            }
+        }
+        lacking
     }
 
     pub(super) async fn take(&self, body: &[u8]) -> Result<(), Refusal> {
@@ -433,11 +435,22 @@ impl Replication {
         let owner = tenant.clone();
         let read = move || PushBatch::from_wal(&owner, payload.into(), &cache);
         let batch = self.parts.env.exec.run(Lane::Decode, read).await;
-        let batch = batch.map_err(|error| Refusal::new(RefusalCode::Invalid, error.to_string()))?;
+        let invalid = |error: &dyn ToString| Refusal::new(RefusalCode::Invalid, error.to_string());
+        let mut batch = batch.map_err(|error| invalid(&error))?;
         let _turn = self.taking.begin(push).await;
-        if batch.is_empty() || self.holds_all(&tenant, push, &batch) {
+        let lacking = self.lacking(&tenant, push, &batch);
+        if batch.is_empty() || lacking.is_empty() {
             self.on_taken(push, whole_by, true);
             return Ok(());
+        }
+        if !batch.streams().iter().all(|stream| lacking.contains(&stream.id())) {
+            // What several owners bring of one push overlaps; what is here is not to be here twice.
+            let (owner, cache) = (tenant.clone(), self.cache.clone());
+            let cut = move || {
+                let payload = batch.encode_streams(|id| lacking.contains(&id));
+                PushBatch::from_wal(&owner, payload.to_vec().into(), &cache)
+            };
+            batch = self.parts.env.exec.run(Lane::Decode, cut).await.map_err(|error| invalid(&error))?;
         }
         let held = self.parts.ingester.push(tenant, Some(push), batch).await;
         self.on_taken(push, whole_by, held.is_ok());

@@ -452,3 +452,28 @@ async fn a_flush_packs_what_has_not_reached_its_primary_yet() {
         "the primary has all three in packs as soon as the flush is answered: {packed:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_a_push_that_overlap_are_held_once() {
+    let trio = Trio::new(true).await;
+    let node = &trio.bed(0).node;
+    let part = |streams: [u8; 2]| {
+        let stream =
+            |n| serde_json::json!({"stream": {"app": format!("s{n}")}, "values": [[NOW.to_string(), "x"]]});
+        let body = serde_json::json!({"streams": streams.map(stream)});
+        let (limits, cache) = (node.limits.of("fake"), StreamCache::default());
+        let context = Context { tenant: "fake", limits, cache: &cache, now: NOW };
+        let headers =
+            Headers { content_type: Some("application/json"), content_encoding: None, backfill_shard: None };
+        let (batch, _) = accept(Endpoint::Loki, headers, &body.to_string().into(), &context).unwrap();
+        let push = PushId { origin: 8, sequence: 1 };
+        let payload = batch.encode_streams(|_| true).to_vec();
+        let part = super::message::Replicate { push, tenant: "fake".to_owned(), payload, whole_by: None };
+        crate::cluster::message::encode(&part).unwrap()
+    };
+    let replication = node.replication.as_ref().unwrap();
+    for streams in [[1, 2], [2, 3], [1, 3]] {
+        replication.take(&part(streams)).await.unwrap();
+    }
+    assert_eq!(in_heads(node), 3);
+}

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use grapevine_storage::index::{Day, TimeRange};
+use grapevine_storage::index::{Day, PackState, TimeRange};
 use serde_json::Value;
 
 use super::{NOW, STREAMS, Trio, in_heads, in_packs};
@@ -27,6 +27,11 @@ fn stored(node: &Node) -> Vec<(String, PathBuf)> {
     let packs = node.index.day(Day::of(NOW)).unwrap().unwrap().read(|snapshot| snapshot.packs()).unwrap();
     let place = |key: String| (key.clone(), node.store.local_path(&key).unwrap());
     packs.into_iter().map(|(_, record)| place(record.object_key)).collect()
+}
+
+fn is_shipped(node: &Node) -> bool {
+    let packs = node.index.day(Day::of(NOW)).unwrap().unwrap().read(|snapshot| snapshot.packs()).unwrap();
+    packs.iter().all(|(_, record)| record.state == PackState::Shipped)
 }
 
 fn lost(node: &Node) -> usize {
@@ -75,7 +80,7 @@ async fn a_joiner_does_not_wait_for_packs_that_are_nowhere_and_says_what_it_lack
 async fn a_pack_that_is_gone_from_a_members_own_store_comes_back_from_another() {
     let trio = packed(false).await;
     let node = &trio.bed(0).node;
-    trio.until("each store has all packs", |node| stored(node).iter().all(|(_, path)| path.is_file())).await;
+    trio.until("each store has all packs, and the index knows", is_shipped).await;
     let (key, path) = stored(node).remove(0);
     let bytes = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
