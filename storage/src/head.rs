@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::atom::{PushId, PushSet};
 use crate::entry::EntryRef;
+use crate::pack::limits::BLOCK_TEXT_BYTES;
 use crate::pack::{Append, BlockText, ChunkBuilder, SealedBlock, SealedChunk, Sealer};
+use crate::spare::Spare;
 use crate::stream::{Labels, StreamId};
 use crate::wal::{Mark, SegmentNumber, SegmentRef, WalId};
 
@@ -90,6 +92,18 @@ impl Origin {
 struct FullBlock {
     text: BlockText,
     origin: Origin,
+}
+
+/// Texts of blocks that have been sealed or have left, for new blocks: 32 MiB at most.
+static SPARE: Spare = Spare::new(128, 2 * BLOCK_TEXT_BYTES);
+
+impl Drop for FullBlock {
+    fn drop(&mut self) {
+        let text = self.text.take_text();
+        if text.capacity() >= BLOCK_TEXT_BYTES {
+            SPARE.give(text);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -444,7 +458,7 @@ impl Appending<'_> {
                 Append::TooLarge => return Appended::TooLarge,
                 Append::Full => {
                     self.note();
-                    let next = self.state.open.text.next_like();
+                    let next = self.state.open.text.next_like(SPARE.take());
                     self.state.close_open();
                     self.state.open.text = next;
                     closed_one = true;

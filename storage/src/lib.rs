@@ -9,6 +9,7 @@ pub mod head;
 pub mod index;
 pub mod pack;
 pub mod scan;
+pub mod spare;
 pub mod stream;
 #[cfg(any(test, feature = "testdata"))]
 pub mod testdata;

@@ -4,20 +4,12 @@
 //! 4 KiB and the zeroing of all of it: about 0.2 CPU seconds for a gigabyte of text.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
+use grapevine_storage::spare::Spare;
 
-/// Buffers kept for later.
-const KEPT_MAX: usize = 8;
-/// Bytes of a buffer that is kept. Clients send a mebibyte or two; what is larger goes back to the system.
-const KEPT_BYTES_MAX: usize = 2 << 20;
-
-static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-
-fn kept() -> MutexGuard<'static, Vec<Vec<u8>>> {
-    KEPT.lock().expect("no one panics with the kept buffers locked")
-}
+/// Clients send a mebibyte or two; what is larger goes back to the system.
+static SPARE: Spare = Spare::new(8, 2 << 20);
 
 /// A buffer of the wanted length, filled with anything; it comes back when it is dropped.
 #[derive(Debug)]
@@ -25,7 +17,7 @@ pub(super) struct Buffer(Vec<u8>, usize);
 
 /// A buffer of `len` bytes.
 pub(super) fn take(len: usize) -> Buffer {
-    let mut buffer = kept().pop().unwrap_or_default();
+    let mut buffer = SPARE.take();
     if buffer.len() < len {
         // Zeroed once; its old contents need not be copied.
         buffer = vec![0; len];
@@ -62,10 +54,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut kept = kept();
-        if kept.len() < KEPT_MAX && self.0.len() <= KEPT_BYTES_MAX {
-            kept.push(std::mem::take(&mut self.0));
-        }
+        SPARE.give(std::mem::take(&mut self.0));
     }
 }
 

@@ -40,13 +40,20 @@ impl BlockText {
     }
 
     /// An empty block with the room that this one, which is full, turned out to need: its stream will likely fill
-    /// the next as well, and a text that grows by doubling takes up to twice its size.
-    pub fn next_like(&self) -> Self {
+    /// the next as well, and a text that grows by doubling takes up to twice its size. Its text lies in `buffer`.
+    pub fn next_like(&self, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.reserve_exact(self.text.len().max(BLOCK_TEXT_BYTES));
         BlockText {
-            text: Vec::with_capacity(self.text.len().max(BLOCK_TEXT_BYTES)),
+            text: buffer,
             timestamps: Vec::with_capacity(self.timestamps.len() + self.timestamps.len() / 8),
             ..BlockText::default()
         }
+    }
+
+    /// Takes out the buffer that its text lies in.
+    pub(crate) fn take_text(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.text)
     }
 
     /// Appends an entry. An empty block takes any entry that a block can hold, so a line larger than a block
