@@ -124,13 +124,6 @@ pub struct DayRun {
     entries: Range<usize>,
 }
 
-impl DayRun {
-    /// How many entries there are; never none.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-}
-
 /// A decoded push.
 #[derive(Debug, Default)]
 pub struct PushBatch {
