@@ -7,7 +7,7 @@
 //!
 //!
 //! So an object that no index knows is taken in, not deleted: it may be all that is left of someone's lines. What the
-//! index knows and the store has no more, and what is no pack, is the business of [`missing`](super::missing).
+//! index knows and the store has no more, and what is no pack, is the business of `missing`.
 
 use std::collections::BTreeSet;
 use std::io;
