@@ -247,6 +247,11 @@ impl Cluster {
         Ok(self.peers.renew(&identity)?)
     }
 
+    /// Which of the node's lives this is: raised at each start.
+    pub fn life(&self) -> u64 {
+        self.settings.incarnation
+    }
+
     fn myself<'a>(&self, view: &'a View) -> Option<&'a Peer> {
         view.peer(self.me()).filter(|me| me.incarnation == self.settings.incarnation)
     }

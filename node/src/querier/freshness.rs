@@ -28,6 +28,9 @@ pub enum Doubt {
     Beyond(PushId),
     /// Packs of a day that not all owners of their streams have heard of.
     Packs(Day),
+    /// What its holder told others of in an earlier life, which in its present one it does not know: this one is the
+    /// life from which a reader must have learnt.
+    Before(u64),
 }
 
 /// What a reader may lack, and one who has it.

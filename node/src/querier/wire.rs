@@ -119,6 +119,7 @@ enum SentDoubt {
     Push(PushId),
     Beyond(PushId),
     Packs(i32),
+    Before(u64),
 }
 
 fn sent(unconfirmed: &Unconfirmed) -> (SentDoubt, String) {
@@ -126,6 +127,7 @@ fn sent(unconfirmed: &Unconfirmed) -> (SentDoubt, String) {
         Doubt::Push(push) => SentDoubt::Push(push),
         Doubt::Beyond(push) => SentDoubt::Beyond(push),
         Doubt::Packs(day) => SentDoubt::Packs(day.0),
+        Doubt::Before(life) => SentDoubt::Before(life),
     };
     (doubt, unconfirmed.holder.to_string())
 }
@@ -136,6 +138,7 @@ fn received((doubt, holder): &(SentDoubt, String)) -> Result<Unconfirmed, Messag
         SentDoubt::Push(push) => Doubt::Push(*push),
         SentDoubt::Beyond(push) => Doubt::Beyond(*push),
         SentDoubt::Packs(day) => Doubt::Packs(Day(*day)),
+        SentDoubt::Before(life) => Doubt::Before(*life),
     };
     Ok(Unconfirmed { doubt, holder })
 }

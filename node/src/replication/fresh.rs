@@ -101,7 +101,9 @@ impl Replication {
         // Each holder of a push, for none need hold all its streams.
         let mut known: BTreeSet<(Doubt, NodeId)> = BTreeSet::new();
         let mut packs: BTreeSet<(NodeId, Day)> = BTreeSet::new();
+        let mut lives: BTreeMap<NodeId, u64> = BTreeMap::new();
         let mut note = |holder: &NodeId, doubtful: Doubtful| {
+            lives.insert(holder.clone(), doubtful.life);
             let Doubtful { pushes, beyond, .. } = &doubtful;
             let beyond = beyond.iter().map(|push| Doubt::Beyond(*push));
             let doubts = pushes.iter().map(|push| Doubt::Push(*push)).chain(beyond);
@@ -123,8 +125,10 @@ impl Replication {
         }
         let packs = packs.into_iter().map(|(holder, day)| Unconfirmed { doubt: Doubt::Packs(day), holder });
         let pushes = known.into_iter().map(|(doubt, holder)| Unconfirmed { doubt, holder });
-        // Packs first: should the list be cut, they weigh more.
-        found.unconfirmed = packs.chain(pushes).collect();
+        let lives =
+            lives.into_iter().map(|(holder, life)| Unconfirmed { doubt: Doubt::Before(life), holder });
+        // Pushes last: should the list be cut, the others weigh more.
+        found.unconfirmed = lives.chain(packs).chain(pushes).collect();
         found
     }
 
@@ -166,14 +170,15 @@ impl Replication {
         let days: BTreeSet<i32> = days.filter(|day| wanted.contains(day)).map(|day| day.0).collect();
         let (beyond, pushes): (Vec<_>, Vec<_>) =
             (beyond.into_iter().collect(), doubted.into_iter().collect());
-        Doubtful { pushes, beyond, days: days.into_iter().collect() }
+        let life = self.parts.cluster.life();
+        Doubtful { pushes, beyond, days: days.into_iter().collect(), life }
     }
 
     /// Takes in what this node lacks of these pushes; says what could not be had.
     async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String> {
         let mut warnings = Vec::new();
         let until = deadline.min(Instant::now() + ASK_MAX);
-        match timeout_at(until, self.learn_from_newcomers()).await {
+        match timeout_at(until, self.learn_from_newcomers(unconfirmed)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 warnings.push(format!("lines of a member that came back may be missing: {error:#}"))
@@ -189,6 +194,7 @@ impl Replication {
                 Doubt::Push(push) if has(self.parts.cluster.me(), push) => {}
                 Doubt::Push(push) | Doubt::Beyond(push) if has(&one.holder, push) => {}
                 Doubt::Push(push) | Doubt::Beyond(push) => from.entry(&one.holder).or_default().push(push),
+                Doubt::Before(_) => {} // Learnt above.
                 Doubt::Packs(day) => {
                     if let Err(error) = self.learn_day_from(&one.holder, day).await {
                         let holder = &one.holder;

@@ -24,6 +24,7 @@ use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::PACK_SETS;
 use crate::exec::Lane;
 use crate::planted::{self, Bug};
+use crate::querier::freshness::{Doubt, Unconfirmed};
 use crate::querier::share::Share;
 use crate::workers::worker::{Rhythm, Worker};
 
@@ -121,7 +122,7 @@ impl Replication {
             learnt.ring != Some(hash) || !learnt.covers(kept)
         };
         if !is_new && lock(last).elapsed() < AGAIN {
-            return self.learn_from_newcomers().await;
+            return self.learn_from_newcomers(&[]).await;
         }
         self.learn_all(&placement, if is_new { usize::MAX } else { RECENT_DAYS }).await?;
         if self.placement().hash() != placement.hash() {
@@ -149,20 +150,35 @@ impl Replication {
         self.widen_all(placement).await
     }
 
-    /// Learns from everyone who lives and from whom it was not learnt yet.
+    /// Learns from everyone who lives and from whom it was not learnt yet. A member that started anew may be known by
+    /// `doubts` before gossip tells of it.
     ///
     /// # Errors
     /// One of them cannot be reached, or a pack cannot be had.
-    pub(super) async fn learn_from_newcomers(&self) -> Result<()> {
+    pub(super) async fn learn_from_newcomers(&self, doubts: &[Unconfirmed]) -> Result<()> {
         let placement = self.placement();
+        let mut present: BTreeMap<NodeId, Peer> =
+            placement.live_peers().map(|peer| (peer.id.clone(), peer.clone())).collect();
+        for Unconfirmed { doubt, holder } in doubts.iter().filter(|doubt| doubt.holder != *placement.me()) {
+            let Doubt::Before(life) = *doubt else { continue };
+            let peer = match present.remove(holder) {
+                Some(peer) => peer,
+                None => placement
+                    .view()
+                    .peer(holder)
+                    .cloned()
+                    .with_context(|| format!("`{holder}` is no member any more"))?,
+            };
+            present.insert(holder.clone(), Peer { incarnation: peer.incarnation.max(life), ..peer });
+        }
         let is_new = |peer: &&Peer| !lock(&self.learnt).from(peer);
-        if !placement.live_peers().any(|peer| is_new(&peer)) {
+        if !present.values().any(|peer| is_new(&peer)) {
             return Ok(());
         }
         // One at a time: who waits finds it done.
         let _turn = self.learning.lock().await;
         let mut steps = Steps::of(&self.parts.staff.learn);
-        for peer in placement.live_peers().filter(is_new) {
+        for peer in present.values().filter(is_new) {
             self.learn_from(peer, usize::MAX, &BTreeSet::new(), &mut steps).await?;
         }
         Ok(())

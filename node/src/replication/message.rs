@@ -129,8 +129,10 @@ pub struct Doubtful {
     pub pushes: Vec<PushId>,
     /// Pushes with streams that their readers do not own.
     pub beyond: Vec<PushId>,
-    /// Days of which a reader has not heard of all packs.
+    /// Days of which a reader has not heard of all packs, as far as is known in this life.
     pub days: Vec<i32>,
+    /// Which life of the member this is.
+    pub life: u64,
 }
 
 /// Asks for pushes that the asker may lack.
