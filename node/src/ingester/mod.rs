@@ -351,6 +351,10 @@ fn open_log(
         // Compressed here and now: a long log must not be held as text.
         let seal = |head: Arc<Head>| seal::with_sealer(options.level, |sealer| head.seal_waiting(sealer));
         let replayed = log::replay(&dir, &heads, &cache, (Duration::ZERO, named), &covered, seal)?;
+        if named {
+            // Others may have packed what was here before; what comes now must not keep it from leaving.
+            heads.all().iter().for_each(|(_, head)| head.close_open());
+        }
         if replayed.records > 0 || replayed.skipped_bytes > 0 {
             let (records, bytes, skipped) =
                 (replayed.records, replayed.payload_bytes, replayed.skipped_bytes);
