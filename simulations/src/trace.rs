@@ -11,6 +11,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::det;
+use crate::disk::Disk;
 
 thread_local! {
     static TRACE: RefCell<Option<Trace>> = const { RefCell::new(None) };
@@ -43,7 +44,6 @@ pub fn begin(keep: Option<&Path>) -> io::Result<()> {
 
 /// Adds an event: its kind, the node it happened on, and what it was about.
 pub fn event(kind: &str, node: usize, data: &[u8]) {
-    // An event inside an event is the disk's, of the file that the trace is kept in.
     let _ = TRACE.try_with(|trace| {
         if let Ok(mut trace) = trace.try_borrow_mut() {
             trace.iter_mut().for_each(|trace| trace.add(kind, node, data));
@@ -72,8 +72,9 @@ impl Trace {
         self.hash.update(data);
         if let Some(kept) = &mut self.kept {
             // A full disk shows when the trace ends.
-            let _ =
-                writeln!(kept, "{now} {kind} node={node} bytes={} hash={:016x}", data.len(), xxh3_64(data));
+            let hash = xxh3_64(data);
+            let write = || writeln!(kept, "{now} {kind} node={node} bytes={} hash={hash:016x}", data.len());
+            let _ = Disk::outside(write);
         }
     }
 }

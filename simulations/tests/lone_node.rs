@@ -49,6 +49,17 @@ fn first_line_says_how_to_see_it_again() {
 }
 
 #[test]
+fn keeping_a_trace_changes_nothing_of_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let last_line = |arguments: &[&str]| {
+        let output = run(&[&["--seed", "3", "--minutes", "0.5"], arguments].concat());
+        String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned()
+    };
+    assert_eq!(last_line(&["--trace", trace.to_str().unwrap()]), last_line(&[]));
+}
+
+#[test]
 fn faults_that_do_not_matter_are_left_out() {
     let hunt = hunt(&["lone-node", "--minutes", "0.1", "--events", "3", "--canary", "puts-lie"], false);
     assert_eq!(hunt.shrink(1, 3).unwrap(), [0, 1, 2], "this bug needs no fault at all");

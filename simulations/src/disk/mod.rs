@@ -148,6 +148,14 @@ impl Disk {
         result
     }
 
+    /// Runs what is the simulator's own and no node's doing: it is no operation of any disk.
+    pub fn outside<T>(work: impl FnOnce() -> T) -> T {
+        let before = CURRENT.take();
+        let done = work();
+        CURRENT.set(before);
+        done
+    }
+
     /// What a power loss leaves: of each file what was synced, and of the rest so many changes in a thousand.
     /// The node's files must be closed. The disk works again afterwards; lasting faults stay.
     ///
