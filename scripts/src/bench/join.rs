@@ -73,14 +73,18 @@ pub(super) async fn measure(options: &Options, nodes: usize) -> Result<()> {
         metric(&servers[nodes], r#"grapevine_worker_bytes_total{worker="learn"}"#).await.unwrap_or_default();
     println!("| bytes of packs fetched; of packs' tails read by the joiner | {fetched:.0} | {read:.0} |");
     ensure!(fetched == 0.0 && stored == kept, "packs have moved");
-    let part = |moved: u64, all: u64| moved as f64 / all as f64 * nodes as f64;
-    let worst = part(moved.index_bytes, all.index_bytes).max(part(moved.head_bytes, all.head_bytes));
+    let worst =
+        part(moved.index_bytes, all.index_bytes, nodes).max(part(moved.head_bytes, all.head_bytes, nodes));
     ensure!(worst <= GOAL, "{worst:.2} of one in {nodes} has moved, of {GOAL} at most");
     Ok(())
 }
 
+/// What has moved, in parts of one in so many.
+fn part(moved: u64, all: u64, nodes: usize) -> f64 {
+    moved as f64 / all as f64 * nodes as f64
+}
+
 fn print(nodes: usize, all: Held, moved: Held) {
-    let part = |moved: u64, all: u64| moved as f64 / all as f64 * nodes as f64;
     println!("\n## a node joins {nodes}: {STREAMS} streams, {REPLICAS} replicas\n");
     println!("| | all before | the joiner | × {nodes} ÷ all, goal |\n| --- | --- | --- | --- |");
     for (what, all, moved) in [
@@ -88,7 +92,7 @@ fn print(nodes: usize, all: Held, moved: Held) {
         ("heads, KB", all.head_bytes >> 10, moved.head_bytes >> 10),
         ("streams in heads", all.head_streams, moved.head_streams),
     ] {
-        println!("| {what} | {all} | {moved} | {:.2} ≤ {GOAL} |", part(moved, all));
+        println!("| {what} | {all} | {moved} | {:.2} ≤ {GOAL} |", part(moved, all, nodes));
     }
 }
 
