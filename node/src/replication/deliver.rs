@@ -15,7 +15,6 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use grapevine_gossip::ring::{NodeId, RingHash};
 use grapevine_gossip::rpc::{CallError, Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::atom::PushId;
-use grapevine_storage::index::Day;
 use grapevine_storage::stream::StreamId;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -31,7 +30,7 @@ use crate::distributor::Gate;
 use crate::exec::Lane;
 use crate::ingester::heads::HeadKey;
 use crate::ingester::log::AppendError;
-use crate::push::batch::PushBatch;
+use crate::push::batch::{PushBatch, PushStream};
 use crate::push::error::{ErrorCode, PushError};
 use crate::push::stream_cache::StreamCache;
 use crate::push::wal::WalPayload;
@@ -411,17 +410,10 @@ impl Replication {
             let key = HeadKey { tenant: tenant.clone(), day, id };
             fate(&self.parts.ingester, key, push, &mut known) == Fate::Missing
         };
-        let mut lacking = BTreeSet::new();
-        for stream in batch.streams() {
-            let mut days = BTreeSet::new();
-            batch.for_each_entry(stream, |entry| {
-                days.insert(Day::of(entry.timestamp));
-            });
-            if is_new || days.into_iter().any(|day| is_missing(stream.id(), day)) {
-                lacking.insert(stream.id());
-            }
-        }
-        lacking
+        let mut lacks =
+            |stream: &PushStream| batch.day_runs(stream).any(|run| is_missing(stream.id(), run.day));
+        let lacking = batch.streams().iter().filter(|stream| is_new || lacks(stream));
+        lacking.map(PushStream::id).collect()
     }
 
     pub(super) async fn take(&self, body: &[u8]) -> Result<(), Refusal> {
