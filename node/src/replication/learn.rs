@@ -87,7 +87,11 @@ impl Learnt {
 
     /// Whether all was learnt from a member, in its present life.
     pub(super) fn from(&self, peer: &Peer) -> bool {
-        self.peers.get(&peer.id) == Some(&peer.incarnation)
+        self.knows_life(&peer.id, peer.incarnation)
+    }
+
+    fn knows_life(&self, id: &NodeId, life: u64) -> bool {
+        self.peers.get(id) == Some(&life)
     }
 }
 
@@ -157,29 +161,29 @@ impl Replication {
     /// One of them cannot be reached, or a pack cannot be had.
     pub(super) async fn learn_from_newcomers(&self, doubts: &[Unconfirmed]) -> Result<()> {
         let placement = self.placement();
-        let mut present: BTreeMap<NodeId, Peer> =
-            placement.live_peers().map(|peer| (peer.id.clone(), peer.clone())).collect();
+        let view = placement.view();
+        let known = |id| view.peer(id).map_or(0, |peer| peer.incarnation);
+        let mut lives: BTreeMap<&NodeId, u64> =
+            placement.live_peers().map(|peer| (&peer.id, peer.incarnation)).collect();
         for Unconfirmed { doubt, holder } in doubts.iter().filter(|doubt| doubt.holder != *placement.me()) {
-            let Doubt::Before(life) = *doubt else { continue };
-            let peer = match present.remove(holder) {
-                Some(peer) => peer,
-                None => placement
-                    .view()
-                    .peer(holder)
-                    .cloned()
-                    .with_context(|| format!("`{holder}` is no member any more"))?,
-            };
-            present.insert(holder.clone(), Peer { incarnation: peer.incarnation.max(life), ..peer });
+            if let Doubt::Before(life) = *doubt {
+                let latest = lives.entry(holder).or_insert_with(|| known(holder));
+                *latest = life.max(*latest);
+            }
         }
-        let is_new = |peer: &&Peer| !lock(&self.learnt).from(peer);
-        if !present.values().any(|peer| is_new(&peer)) {
+        lives.retain(|id, life| !lock(&self.learnt).knows_life(id, *life));
+        if lives.is_empty() {
             return Ok(());
         }
         // One at a time: who waits finds it done.
         let _turn = self.learning.lock().await;
         let mut steps = Steps::of(&self.parts.staff.learn);
-        for peer in present.values().filter(is_new) {
-            self.learn_from(peer, usize::MAX, &BTreeSet::new(), &mut steps).await?;
+        for (id, life) in lives {
+            if !lock(&self.learnt).knows_life(id, life) {
+                let peer = view.peer(id).with_context(|| format!("`{id}` is no member any more"))?;
+                let peer = Peer { incarnation: life, ..peer.clone() };
+                self.learn_from(&peer, usize::MAX, &BTreeSet::new(), &mut steps).await?;
+            }
         }
         Ok(())
     }
