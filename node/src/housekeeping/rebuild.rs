@@ -5,7 +5,6 @@
 //! one of the lists at least. Each pack costs a read of its tail, where footer and directory are. What was given up
 //! on purpose is remembered by the index and stays out.
 //!
-//!
 //! So an object that no index knows is taken in, not deleted: it may be all that is left of someone's lines. What the
 //! index knows and the store has no more, and what is no pack, is the business of `missing`.
 

@@ -26,8 +26,9 @@ pub fn lacks(
     if range.first > range.last {
         return Ok(Vec::new());
     }
-    let mut warnings = incomplete_days(index, range)?;
-    for day in days(index, range)? {
+    let days = days(index, range)?;
+    let mut warnings = incomplete(index, &days)?;
+    for day in days {
         let Some(open) = index.day(day)? else { continue };
         let lost = open.lost()?.into_iter().map(|(_, object_key)| object_key);
         let lost: Vec<String> = lost.filter(|key| concerns(key, tenants, share)).collect();
@@ -49,6 +50,10 @@ pub fn lacks(
 /// # Errors
 /// The index cannot be read.
 pub fn incomplete_days(index: &Index, range: TimeRange) -> Result<Vec<String>, IndexError> {
+    incomplete(index, &days(index, range)?)
+}
+
+fn incomplete(index: &Index, days: &[Day]) -> Result<Vec<String>, IndexError> {
     let mut warnings = Vec::new();
     if index.is_unsure() {
         warnings.push(
@@ -63,8 +68,8 @@ pub fn incomplete_days(index: &Index, range: TimeRange) -> Result<Vec<String>, I
                 .to_owned(),
         );
     }
-    for day in days(index, range)? {
-        let Some(open) = index.day(day)? else { continue };
+    for day in days {
+        let Some(open) = index.day(*day)? else { continue };
         if open.is_incomplete()? {
             warnings.push(format!(
                 "the index of {day} is incomplete until it is rebuilt: lines of that day may be missing"
@@ -74,9 +79,9 @@ pub fn incomplete_days(index: &Index, range: TimeRange) -> Result<Vec<String>, I
     Ok(warnings)
 }
 
-fn days(index: &Index, range: TimeRange) -> Result<impl Iterator<Item = Day>, IndexError> {
+fn days(index: &Index, range: TimeRange) -> Result<Vec<Day>, IndexError> {
     let wanted = Day::of(range.first)..=Day::of(range.last);
-    Ok(index.days()?.into_iter().filter(move |day| wanted.contains(day)))
+    Ok(index.days()?.into_iter().filter(|day| wanted.contains(day)).collect())
 }
 
 fn concerns(object_key: &str, tenants: &[Arc<str>], share: &Share) -> bool {
