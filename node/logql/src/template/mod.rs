@@ -16,6 +16,7 @@ mod call;
 mod date;
 mod exec;
 mod fields;
+mod float_verb;
 mod functions;
 mod layout;
 mod lex;

@@ -65,8 +65,8 @@ impl Printer<'_, '_> {
             self.good_index &= !after_index;
             after_index = self.index();
             if self.eat(b'*') {
-                match self.star() {
-                    Some(precision) => spec.precision = usize::try_from(precision).ok(),
+                match self.star().and_then(|precision| usize::try_from(precision).ok()) {
+                    Some(precision) => spec.precision = Some(precision),
                     None => out.extend_from_slice(b"%!(BADPREC)"),
                 }
                 after_index = false;
@@ -151,7 +151,8 @@ impl Printer<'_, '_> {
         }
         self.reordered = true;
         let rest = &self.format[self.at..];
-        let Some(close) = memchr::memchr(b']', rest) else {
+        // An index has three bytes at least.
+        let Some(close) = memchr::memchr(b']', rest).filter(|_| rest.len() >= 3) else {
             self.good_index = false;
             self.at += 1;
             return false;

@@ -2,7 +2,7 @@
 //! value leaves a note such as `%!d(string=x)`.
 
 use super::{
-    Context, limits, print, runes,
+    Context, limits, runes,
     value::{IntType, Value},
 };
 
@@ -24,8 +24,12 @@ impl Format {
     /// One value by one verb.
     pub(super) fn value(self, out: &mut Vec<u8>, value: &Value<'_>, verb: char, context: &dyn Context) {
         match (verb, value) {
+            ('T' | 'v', Value::Nil) | ('v', Value::NilElement) => return self.pad(out, b"<nil>"),
             ('T', value) => return self.text(out, value.type_name().as_bytes()),
-            ('v', Value::Nil | Value::NilElement) => return self.pad(out, b"<nil>"),
+            // It wraps errors, and only where errors are made.
+            ('w', Value::List(_) | Value::Map(_) | Value::Labels | Value::Time(_)) => {
+                return self.bad_verb(out, value, verb, context);
+            }
             _ => {}
         }
         let printed = match value {
@@ -41,7 +45,7 @@ impl Format {
             }
             Value::Map(map) => {
                 let entries = map.iter().map(|(key, value)| (key.as_bytes(), value.clone()));
-                self.map(out, entries, verb, context);
+                self.map(out, value, entries, verb, context);
                 true
             }
             Value::Labels => {
@@ -49,7 +53,7 @@ impl Format {
                 let entries = labels.into_iter().map(|(name, value)| {
                     (name.as_bytes(), Value::Text(std::borrow::Cow::Borrowed(value.as_bytes())))
                 });
-                self.map(out, entries, verb, context);
+                self.map(out, value, entries, verb, context);
                 true
             }
         };
@@ -79,37 +83,46 @@ impl Format {
     }
 
     fn list(self, out: &mut Vec<u8>, list: &[Value<'_>], verb: char, context: &dyn Context) {
-        out.push(b'[');
+        let [open, between, close] =
+            if self.go_syntax { ["[]interface {}{", ", ", "}"] } else { ["[", " ", "]"] };
+        out.extend_from_slice(open.as_bytes());
         for (at, value) in list.iter().enumerate() {
             if at > 0 {
-                out.push(b' ');
+                out.extend_from_slice(between.as_bytes());
             }
             self.element(out, value, verb, context);
         }
-        out.push(b']');
+        out.extend_from_slice(close.as_bytes());
     }
 
     fn map<'v, 'k>(
         self,
         out: &mut Vec<u8>,
+        kind: &Value<'_>,
         entries: impl Iterator<Item = (&'k [u8], Value<'v>)>,
         verb: char,
         context: &dyn Context,
     ) {
-        out.extend_from_slice(b"map[");
+        let [open, between, close] = match self.go_syntax {
+            true => [kind.type_name(), ", ", "}"],
+            false => ["map[", " ", "]"],
+        };
+        out.extend_from_slice(open.as_bytes());
+        out.extend_from_slice(if self.go_syntax { b"{" } else { b"" });
         for (at, (key, value)) in entries.enumerate() {
             if at > 0 {
-                out.push(b' ');
+                out.extend_from_slice(between.as_bytes());
             }
             self.value(out, &Value::Text(key.into()), verb, context);
             out.push(b':');
             self.element(out, &value, verb, context);
         }
-        out.push(b']');
+        out.extend_from_slice(close.as_bytes());
     }
 
     fn element(self, out: &mut Vec<u8>, value: &Value<'_>, verb: char, context: &dyn Context) {
         match value {
+            Value::Nil | Value::NilElement if self.go_syntax => out.extend_from_slice(b"interface {}(nil)"),
             Value::Nil | Value::NilElement => out.extend_from_slice(b"<nil>"),
             value if out.len() <= limits::TEXT_BYTES_MAX => self.value(out, value, verb, context),
             _ => {}
@@ -142,7 +155,7 @@ impl Format {
         let (digits, prefix) = match verb {
             'v' | 'd' => (format!("{magnitude}"), ""),
             'b' => (format!("{magnitude:b}"), if self.sharp { "0b" } else { "" }),
-            'o' => (format!("{magnitude:o}"), if self.sharp { "0" } else { "" }),
+            'o' => (format!("{magnitude:o}"), ""),
             'O' => (format!("{magnitude:o}"), "0o"),
             'x' => (format!("{magnitude:x}"), if self.sharp { "0x" } else { "" }),
             'X' => (format!("{magnitude:X}"), if self.sharp { "0X" } else { "" }),
@@ -161,12 +174,16 @@ impl Format {
             (None, Some(width)) if self.zero && !self.minus => width.saturating_sub(sign.len()),
             _ => 0,
         };
-        let text = format!("{sign}{prefix}{digits:0>digits_min$}");
+        let mut digits = format!("{digits:0>digits_min$}");
+        if self.sharp && matches!(verb, 'o' | 'O') && !digits.starts_with('0') {
+            digits.insert(0, '0');
+        }
+        let text = format!("{sign}{prefix}{digits}");
         Format { zero: false, ..self }.pad(out, text.as_bytes());
         true
     }
 
-    fn sign(self, negative: bool) -> &'static str {
+    pub(super) fn sign(self, negative: bool) -> &'static str {
         match (negative, self.plus, self.space) {
             (true, _, _) => "-",
             (_, true, _) => "+",
@@ -189,37 +206,10 @@ impl Format {
     }
 
     fn unicode(self, out: &mut Vec<u8>, number: i64) -> bool {
-        let mut text = format!("U+{:01$X}", number.unsigned_abs(), self.precision.unwrap_or(0).max(4));
+        let mut text = format!("U+{:01$X}", number.cast_unsigned(), self.precision.unwrap_or(0).max(4));
         if self.sharp && u32::try_from(number).ok().and_then(char::from_u32).is_some_and(is_printable) {
             text.push_str(&format!(" '{}'", code_point(number)));
         }
-        Format { zero: false, ..self }.pad(out, text.as_bytes());
-        true
-    }
-
-    fn float(self, out: &mut Vec<u8>, number: f64, verb: char) -> bool {
-        let text = match verb {
-            'v' => print::float(number, 'g', self.precision),
-            'e' | 'E' | 'f' | 'F' => print::float(number, verb, Some(self.precision.unwrap_or(6))),
-            'g' | 'G' => print::float(number, verb, self.precision),
-            'x' => hexadecimal(number),
-            'X' => hexadecimal(number).to_uppercase(),
-            _ => return false,
-        };
-        let magnitude = text.trim_start_matches(['+', '-']);
-        if !number.is_finite() {
-            // Infinity always shows its sign, and neither is padded with zeros.
-            let sign = if number == f64::INFINITY && !self.space { "+" } else { self.sign(number < 0.0) };
-            let text = format!("{sign}{magnitude}");
-            Format { zero: false, ..self }.pad(out, text.as_bytes());
-            return true;
-        }
-        let sign = self.sign(number.is_sign_negative());
-        let digits_min = match self.width {
-            Some(width) if self.zero && !self.minus => width.saturating_sub(sign.len()),
-            _ => 0,
-        };
-        let text = format!("{sign}{magnitude:0>digits_min$}");
         Format { zero: false, ..self }.pad(out, text.as_bytes());
         true
     }
@@ -283,7 +273,7 @@ impl Format {
     }
 
     /// Fills up to the width, counted in code points.
-    fn pad(self, out: &mut Vec<u8>, text: &[u8]) {
+    pub(super) fn pad(self, out: &mut Vec<u8>, text: &[u8]) {
         let fill = self.width.map_or(0, |width| width.saturating_sub(runes::count(text)));
         if self.minus {
             out.extend_from_slice(text);
@@ -345,29 +335,4 @@ pub(super) fn is_printable(c: char) -> bool {
     // The escape of a whole string leaves a combining mark alone after its first character.
     let text = ['a', c].iter().collect::<String>();
     text.escape_debug().eq(text.chars())
-}
-
-/// `%x` of a float: `0x1.8p+01`.
-fn hexadecimal(number: f64) -> String {
-    if !number.is_finite() {
-        return print::float(number, 'g', None);
-    }
-    let sign = if number.is_sign_negative() { "-" } else { "" };
-    let bits = number.to_bits();
-    let mut mantissa = bits & ((1 << 52) - 1);
-    let mut power = i64::try_from((bits >> 52) & 0x7ff).unwrap_or(0) - 1023;
-    if number == 0.0 {
-        return format!("{sign}0x0p+00");
-    }
-    if power == -1023 {
-        // Subnormal: shift the leading one up to where a normal number hides it.
-        let shift = mantissa.leading_zeros() - 11;
-        mantissa = (mantissa << shift) & ((1 << 52) - 1);
-        power = -1022 - i64::from(shift);
-    }
-    let digits = format!("{mantissa:013x}");
-    let digits = digits.trim_end_matches('0');
-    let point = if digits.is_empty() { "" } else { "." };
-    let power_sign = if power < 0 { '-' } else { '+' };
-    format!("{sign}0x1{point}{digits}p{power_sign}{:02}", power.abs())
 }
