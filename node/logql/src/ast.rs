@@ -122,6 +122,8 @@ pub enum LineOp {
 pub enum LineOperand {
     /// A text, a regular expression or a pattern, by the operator.
     Text(String),
+    /// A text that is not UTF-8, as `"\xff"` is.
+    Bytes(Vec<u8>),
     /// `ip("…")`: an address, a CIDR range or `from-to`.
     Ip(String),
 }

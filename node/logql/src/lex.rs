@@ -44,7 +44,7 @@ impl Start {
     }
 
     fn token<'a>(self, kind: Kind, text: impl Into<Cow<'a, str>>) -> Token<'a> {
-        Token { kind, text: text.into(), line: self.line, column: self.column }
+        Token { kind, text: text.into(), bytes: None, line: self.line, column: self.column }
     }
 }
 
@@ -124,10 +124,13 @@ impl<'a> Lexer<'a> {
         scan(&mut self.cursor).map_err(|why| start.fail(why))?;
         let quoted = self.cursor.since(start.offset);
         let bytes = unquote(quoted).ok_or_else(|| start.fail("invalid syntax"))?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            start.fail(format!("string {quoted} is not UTF-8; match such bytes with a regular expression"))
-        })?;
-        Ok(start.token(Kind::String, text))
+        Ok(match String::from_utf8(bytes) {
+            Ok(text) => start.token(Kind::String, text),
+            Err(error) => {
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                Token { bytes: Some(error.into_bytes()), ..start.token(Kind::String, text) }
+            }
+        })
     }
 
     /// `[5m]`: everything up to the bracket, which must be a duration to the letter.

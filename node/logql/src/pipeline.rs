@@ -45,6 +45,9 @@ pub enum CompileError {
     /// A regular expression that cannot be compiled.
     #[error(transparent)]
     Regex(#[from] RegexError),
+    /// An expression or a pattern with bytes that are no text.
+    #[error("error parsing regexp: invalid UTF-8: `{0}`")]
+    NotUtf8(String),
     /// An expression of `json` or `logfmt` that says no place.
     #[error(transparent)]
     Path(#[from] PathError),

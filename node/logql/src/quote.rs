@@ -87,6 +87,19 @@ pub fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// Appends what need not be UTF-8 to `out` as a Go string in double quotes.
+pub fn push_quoted_bytes(out: &mut String, bytes: &[u8]) {
+    out.push('"');
+    for chunk in bytes.utf8_chunks() {
+        chunk.valid().chars().for_each(|c| push_escaped(out, c));
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out.push('"');
+}
+
 fn push_escaped(out: &mut String, c: char) {
     let simple = match c {
         '"' => "\\\"",
@@ -131,7 +144,7 @@ fn is_printable(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{quote, unquote};
+    use super::{push_quoted_bytes, quote, unquote};
 
     #[track_caller]
     fn check(quoted: &str, expected: Option<&[u8]>) {
@@ -162,5 +175,8 @@ mod tests {
             r#""a\"b\\c\n\x01\x7fé\u00a0\u200b日\ue000""#
         );
         assert_eq!(quote("e\u{301}"), "\"e\u{301}\"");
+        let mut out = String::new();
+        push_quoted_bytes(&mut out, b"a\"\xff\xc3\xc3\xa9\0");
+        assert_eq!(out, r#""a\"\xff\xc3é\x00""#);
     }
 }

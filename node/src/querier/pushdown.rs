@@ -53,10 +53,13 @@ fn predicate(filter: &AstFilter) -> Result<Option<Predicate>, QueryError> {
     };
     let mut any_of = Vec::new();
     for operand in &filter.operands {
-        let LineOperand::Text(text) = operand else { return Ok(None) };
-        any_of.push(match regex {
-            true => Needle::Regex(translate(text).map_err(|error| QueryError::Bad(error.to_string()))?),
-            false => Needle::Literal(text.clone().into_bytes()),
+        any_of.push(match (operand, regex) {
+            (LineOperand::Text(text), true) => {
+                Needle::Regex(translate(text).map_err(|error| QueryError::Bad(error.to_string()))?)
+            }
+            (LineOperand::Text(text), false) => Needle::Literal(text.clone().into_bytes()),
+            (LineOperand::Bytes(bytes), false) => Needle::Literal(bytes.clone()),
+            (LineOperand::Bytes(_), true) | (LineOperand::Ip(_), _) => return Ok(None),
         });
     }
     Ok(Some(Predicate { negated, any_of }))
@@ -82,6 +85,7 @@ mod tests {
         check(r#"{a="b"}"#, true, &["", "x"], &[]);
         check(r#"{a="b"} |= "x" != "y""#, true, &["x"], &["xy", ""]);
         check(r#"{a="b"} |= "x" or "z" |~ "^[xz]$""#, true, &["x", "z"], &["xz", "y"]);
+        check(r#"{a="b"} |= "\xc3x""#, true, &[], &["x", "\u{e9}x"]);
         check(r#"{a="b"} !~ "x+|y""#, true, &["z"], &["xx", "ay"]);
         check(r#"{a="b"} | json |= "x""#, true, &["x"], &["y"]);
     }

@@ -12,6 +12,8 @@ pub(crate) struct Token<'a> {
     pub kind: Kind,
     /// An identifier's or number's text, or a string's content; empty for all else.
     pub text: Cow<'a, str>,
+    /// A string's content where that is not UTF-8; `text` has U+FFFD then, as labels have that are stored.
+    pub bytes: Option<Vec<u8>>,
     /// The line as error texts give it: from 1, or 0 (see [`crate::parse::ParseError::line`]).
     pub line: u32,
     /// The column in characters, from 1.

@@ -65,7 +65,10 @@ impl Parser<'_> {
 
     fn line_operand(&mut self) -> Parsed<LineOperand> {
         match self.kind() {
-            Kind::String => Ok(LineOperand::Text(self.expect_string()?)),
+            Kind::String => match self.token.bytes.take() {
+                Some(bytes) => self.bump().map(|_| LineOperand::Bytes(bytes)),
+                None => Ok(LineOperand::Text(self.expect_string()?)),
+            },
             Kind::Ip => Ok(LineOperand::Ip(self.ip()?)),
             _ => Err(self.unexpected(&["STRING", "ip"])),
         }

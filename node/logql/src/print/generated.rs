@@ -45,7 +45,12 @@ fn selector() -> impl Strategy<Value = Vec<Matcher>> {
 }
 
 fn line_filter() -> impl Strategy<Value = LineFilter> {
-    let operand = prop_oneof![text().prop_map(LineOperand::Text), text().prop_map(LineOperand::Ip)];
+    let bytes = vec(proptest::num::u8::ANY, 0..5).prop_map(|bytes| [&bytes[..], b"\xff"].concat());
+    let operand = prop_oneof![
+        text().prop_map(LineOperand::Text),
+        text().prop_map(LineOperand::Ip),
+        bytes.prop_map(LineOperand::Bytes),
+    ];
     let op = select(vec![
         LineOp::Contains,
         LineOp::NotContains,

@@ -7,7 +7,7 @@ use crate::ast::{
 };
 use crate::number::format_plain;
 use crate::quantity::{format_bytes, format_go_duration};
-use crate::quote::push_quoted;
+use crate::quote::{push_quoted, push_quoted_bytes};
 use crate::value::parse_bytes;
 
 impl Printer {
@@ -86,6 +86,7 @@ impl Printer {
         self.push(" ");
         self.separated(&filter.operands, " or ", |p, operand| match operand {
             LineOperand::Text(text) => p.quoted(text),
+            LineOperand::Bytes(bytes) => push_quoted_bytes(&mut p.out, bytes),
             LineOperand::Ip(range) => p.ip(range),
         });
     }

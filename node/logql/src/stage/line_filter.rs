@@ -56,21 +56,27 @@ impl Needle {
                 return Ok(Needle::Ip(IpMatcher::parse(pattern)?));
             }
             (_, LineOperand::Ip(pattern)) => return Err(CompileError::IpOperator(pattern.clone())),
+            (LineOp::Contains | LineOp::NotContains, LineOperand::Bytes(bytes)) => {
+                return Ok(Needle::text(bytes));
+            }
+            (_, LineOperand::Bytes(bytes)) => {
+                return Err(CompileError::NotUtf8(String::from_utf8_lossy(bytes).into_owned()));
+            }
             (_, LineOperand::Text(text)) => text,
         };
         Ok(match op {
-            LineOp::Contains | LineOp::NotContains => Needle::text(text),
+            LineOp::Contains | LineOp::NotContains => Needle::text(text.as_bytes()),
             LineOp::Pattern | LineOp::NotPattern => Needle::Pattern(Pattern::filter(text)?),
             LineOp::Regex | LineOp::NotRegex => match (text.as_str(), literal_core(text), folded(text)) {
                 (".+", ..) => Needle::Something,
-                (_, Some(literal), _) => Needle::text(literal),
+                (_, Some(literal), _) => Needle::text(literal.as_bytes()),
                 (.., Some(folded)) => Needle::Regex(Re2::new(&folded)?),
                 (text, ..) => Needle::Regex(Re2::new(text)?),
             },
         })
     }
 
-    fn text(text: &str) -> Needle {
+    fn text(text: &[u8]) -> Needle {
         if text.is_empty() { Needle::Always } else { Needle::Text(Box::new(Finder::new(text).into_owned())) }
     }
 
@@ -114,6 +120,15 @@ mod tests {
         check(LineOp::NotContains, &["a", "b"], &["c", ""], &["xa", "b"]);
         check(LineOp::Regex, &["^a", "b$"], &["ax", "xb"], &["xa", "bx"]);
         check(LineOp::NotPattern, &["<_> a", "b"], &["a", "b c"], &["x a", "b"]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_found_as_they_are() {
+        let compile =
+            |op| LineFilter::compile(&Source { op, operands: vec![LineOperand::Bytes(b"\xffb".to_vec())] });
+        let filter = compile(LineOp::Contains).unwrap();
+        assert!(filter.passes(b"a\xffb") && !filter.passes("a\u{fffd}b".as_bytes()));
+        assert!(compile(LineOp::Regex).is_err() && compile(LineOp::NotPattern).is_err());
     }
 
     #[test]
