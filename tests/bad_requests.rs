@@ -214,7 +214,7 @@ pub const BAD_REQUESTS: &[BadRequest] = &[
         400,
         "content type: application/json; charset=utf-8 is not supported",
     ),
-    packed(OTLP, "br", b"{}", "Content-Encoding \"br\" not supported"),
+    packed(OTLP, "br", b"{}", "unsupported content encoding br: only gzip, lz4 and zstd are supported"),
     packed(OTLP, "gzip", b"{}", "gzip: "),
     packed(OTLP, "zstd", b"no zstandard frame", "zstd: "),
     packed(OTLP, "lz4", b"no frame of lz4", "lz4: "),

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use super::error::ApiError;
 use super::guard::{self, strictest};
-use super::params::Params;
+use super::params::{Bounds, Params};
 use super::query::{asker, selector, time_range, with_warnings};
 use super::respond::json as respond;
 use super::server::Tenants;
@@ -67,15 +67,19 @@ struct Fields {
 }
 
 async fn find(node: &Node, tenants: &Tenants, params: &Params) -> Result<Fields, ApiError> {
-    let bounds = time_range(node, tenants, params)?;
-    let limit = params.positive("limit", LIMIT)?;
+    let now = node.env.clock.now();
+    let bounds = params.ascending_bounds(now)?;
     let line_limit = params.positive("line_limit", LINE_LIMIT)?.min(LINE_LIMIT_MAX);
+    let limit = Params::positive_of("limit", params.get("limit").or(params.get("field_limit")), LIMIT)?;
+    // Loki asks nothing of the step but that it makes sense.
+    params.step(bounds)?;
+    let bounds = guard::check_time(&strictest(node, tenants), bounds, now)?;
     let expr = Querier::parse(&params.query())?;
     guard::check_query(&strictest(node, tenants), &expr)?;
     let Expr::Log(log) = expr else {
         return Err(ApiError::bad("fields are found in lines: the query must ask for lines"));
     };
-    let (start, end) = (bounds.first, bounds.last);
+    let Bounds { start, end } = bounds;
     let query = LogQuery { log, start, end, limit: line_limit as usize, forward: false, interval: 0 };
     let answer = node.querier.lines(&asker(node, tenants), query).await?;
     let found = match &answer.value {
@@ -117,7 +121,9 @@ pub async fn labels(
         !ALWAYS_SHOWN.contains(name) && !name.starts_with("__") && !are_ids(values.iter().copied())
     });
     let shown = first.chain(others).map(|(name, values)| json!({"label": name, "cardinality": values.len()}));
-    let body = with_warnings(json!({"detectedLabels": shown.collect::<Vec<Json>>()}), &warnings);
+    let shown: Vec<Json> = shown.collect();
+    let body = if shown.is_empty() { json!({}) } else { json!({"detectedLabels": shown}) };
+    let body = with_warnings(body, &warnings);
     Ok(respond(&node.env.exec, &headers, &body).await)
 }
 
@@ -161,6 +167,35 @@ mod tests {
         let params = [("query", r#"{app="a"}"#), ("line_limit", "1")];
         let newest = bed.get("/loki/api/v1/detected_fields", &params).await;
         assert_eq!(newest["fields"].as_array().unwrap().len(), 3, "{newest}");
+    }
+
+    /// Lines of a node whose operator names the fields, and wants a field of its own, before and after a restart.
+    #[tokio::test]
+    async fn levels_and_fields_are_found_where_the_operator_says() {
+        let flags = [
+            ("limits.log_level_fields", r#"["prio"]"#),
+            ("limits.log_level_from_json_max_depth", "1"),
+            ("limits.discover_generic_fields", r#"{fields = {req = ["request_id", "ids.request"]}}"#),
+        ];
+        let mut bed = Testbed::new(NOW, &flags).await;
+        let labels = [("app", "a")];
+        bed.push(&[
+            (&labels, NOW - 4 * SECOND, "level=debug prio=wrn".into(), Vec::new()),
+            (&labels, NOW - 3 * SECOND, r#"{"prio":"wrn","ids":{"request":7}}"#.into(), Vec::new()),
+            (&labels, NOW - 2 * SECOND, r#"{"o":{"prio":"wrn"}}"#.into(), Vec::new()),
+            (&labels, NOW - SECOND, "request_id=8".into(), vec![("detected_level".into(), "ERR".into())]),
+        ])
+        .await;
+        for _ in 0..2 {
+            let lines = async |query: &str| bed.lines(query, NOW - 60 * SECOND, NOW).await.len();
+            assert_eq!(lines(r#"{app="a"} | detected_level="warn""#).await, 2);
+            assert_eq!(lines(r#"{app="a"} | detected_level="unknown""#).await, 1);
+            assert_eq!(lines(r#"{app="a"} | detected_level="error""#).await, 1);
+            assert_eq!(lines(r#"{app="a"} | req="7""#).await, 1);
+            assert_eq!(lines(r#"{app="a"} | req="8" | line_format "{{.req}}" |= "8""#).await, 1);
+            assert_eq!(lines(r#"{app="a"} | req="""#).await, 2);
+            bed = bed.restart().await;
+        }
     }
 
     #[tokio::test]

@@ -60,6 +60,7 @@ async fn instant_queries_are_asked_amiss() {
         ("POST /query?query=1 < query=2", 200, r#","2"]"#),
         ("POST /query?query=1", 200, r#","1"]"#),
         ("PUT /query?query=1", 405, ""),
+        ("HEAD /query?query=1", 405, ""),
         ("DELETE /query?query=1", 405, ""),
     ])
     .await;
@@ -136,6 +137,10 @@ async fn volumes_and_stats_are_asked_amiss() {
         (r#"GET /index/volume?query={app=~".%2B"}&targetLabels=none"#, 200, r#""result":[]"#),
         (r#"GET /index/volume?query={app="web"}&start=9&end=3"#, 400, END_FIRST),
         (r#"GET /index/volume?query={app="web"}&step=0"#, 200, "vector"),
+        (r#"GET /index/volume?query={app="web"}&time=x"#, 400, NOT_A_TIME),
+        (r#"GET /index/volume?query={app="web"}&direction=up"#, 400, "invalid direction 'up'"),
+        (r#"GET /index/stats?query={app="web"}&step=0"#, 400, "zero or negative query resolution"),
+        (r#"GET /index/stats?query={app="web"}&limit=0"#, 400, "limit must be a positive value"),
         (r#"GET /index/volume_range?query={app="web"}&step=0"#, 400, "zero or negative query resolution"),
         (r#"GET /index/volume_range?query={app="web"}&step=60"#, 200, "matrix"),
         (r#"GET /index/shards?query={app="web"}"#, 400, "targetBytesPerShard must be a positive value"),
@@ -153,6 +158,22 @@ async fn what_drilldown_asks_is_asked_amiss() {
         (r#"GET /detected_fields?query={app="none"}"#, 200, "{}"),
         (r#"GET /detected_fields?query={app="web"}&line_limit=x"#, 400, NOT_A_NUMBER),
         (r#"GET /detected_fields?query={app="web"}&limit=0"#, 400, "limit must be a positive value"),
+        (r#"GET /detected_fields?query={app="web"}&field_limit=0"#, 400, "limit must be a positive value"),
+        (r#"GET /detected_fields?query={app="web"}&field_limit=2"#, 200, r#""limit":2"#),
+        (
+            r#"GET /detected_fields?query={app="web"}&line_limit=0"#,
+            400,
+            "line_limit must be a positive value",
+        ),
+        (r#"GET /detected_fields?query={app="web"}&start=9&end=3"#, 400, END_FIRST),
+        (r#"GET /detected_fields?query={app="web"}&step=0"#, 400, "zero or negative query resolution"),
+        (r#"GET /detected_fields?query={app="web"}&step=x"#, 400, r#"cannot parse "x" to a valid duration"#),
+        (
+            r#"GET /detected_fields?query={app="web"}&start=0&end=11001&step=1"#,
+            400,
+            "exceeded maximum resolution",
+        ),
+        (r#"GET /detected_labels?query={app="none"}"#, 200, "{}"),
         (r#"GET /detected_field/o_p/values?query={app="api"}"#, 200, r#"{"limit":1000,"values":["q"]}"#),
         (r#"GET /detected_field/none/values?query={app="api"}"#, 200, "{}"),
         ("GET /detected_field/o_p/values", 400, NO_QUERY),
@@ -169,6 +190,36 @@ async fn what_drilldown_asks_is_asked_amiss() {
         ("GET /api/prom/label", 200, r#"{"values":["app","env","service_name"]}"#),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn head_is_answered_where_loki_answers_it_alone() {
+    check(&[
+        ("HEAD /labels", 405, ""),
+        ("HEAD /push", 405, ""),
+        (r#"HEAD /tail?query={app="web"}"#, 405, ""),
+        ("HEAD /rules/ns", 405, ""),
+        ("HEAD /api/prom/label", 405, ""),
+        ("HEAD /nowhere", 404, ""),
+    ])
+    .await;
+    let bed = bed().await;
+    for (path, status) in [("/ready", 405), ("/config", 405), ("/metrics", 200)] {
+        assert_eq!(bed.call_text("HEAD", path, &[], "").await.0.as_u16(), status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_tail_is_for_one_tenant_and_no_query_ignores_a_label_policy() {
+    let bed = bed().await;
+    let tail = "/loki/api/v1/tail?query=%7Bapp%3D%22web%22%7D";
+    let (status, text) = bed.call_text("GET", tail, &[("X-Scope-OrgID", "a|b")], "").await;
+    assert_eq!((status.as_u16(), text.as_str()), (400, "multiple org IDs present"));
+    let policy = [("X-Scope-OrgID", "t"), ("X-Prom-Label-Policy", "t:%7Bapp%3D%22web%22%7D")];
+    for path in ["/loki/api/v1/labels", "/loki/api/v1/query?query=1", "/loki/api/v1/series", tail] {
+        let (status, text) = bed.call_text("GET", path, &policy, "").await;
+        assert!(status.as_u16() == 400 && text.contains("label policies"), "{path}: {status} {text}");
+    }
 }
 
 #[tokio::test]

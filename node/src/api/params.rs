@@ -174,7 +174,12 @@ impl Params {
 
     /// A whole number more than 0.
     pub fn positive(&self, name: &str, default: u32) -> Result<u32, ApiError> {
-        let Some(text) = self.get(name) else { return Ok(default) };
+        Self::positive_of(name, self.get(name), default)
+    }
+
+    /// The same of a value that goes by another name too.
+    pub fn positive_of(name: &str, text: Option<&str>, default: u32) -> Result<u32, ApiError> {
+        let Some(text) = text else { return Ok(default) };
         let number: i64 =
             text.parse().map_err(|error| ApiError::bad(go_error("strconv.Atoi", text, &error)))?;
         match u32::try_from(number) {
@@ -184,7 +189,8 @@ impl Params {
         }
     }
 
-    fn direction(&self) -> Result<Direction, ApiError> {
+    /// `direction`.
+    pub fn direction(&self) -> Result<Direction, ApiError> {
         match self.get("direction").map(str::to_uppercase).as_deref() {
             None | Some("BACKWARD") => Ok(Direction::Backward),
             Some("FORWARD") => Ok(Direction::Forward),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::time::Instant;
 
@@ -22,6 +22,8 @@ use crate::metrics;
 use crate::node::Node;
 use crate::tenant::tenants;
 
+/// The header in which a gateway says which streams of a tenant a user may see, where Loki is told to obey it.
+const LABEL_POLICY: &str = "X-Prom-Label-Policy";
 /// Bytes of a form that a query may come in.
 const FORM_BYTES_MAX: usize = 1 << 20;
 
@@ -88,7 +90,17 @@ fn routes() -> Router<Arc<Node>> {
         .merge(ring_routes())
         .merge(rule_routes("/loki/api/v1/rules"))
         .merge(rule_routes("/api/prom/rules"))
+        .route_layer(from_fn(refuse_head))
         .fallback(ops::not_found)
+}
+
+/// Loki's routes name their methods and HEAD is none of them; this router would answer it wherever it answers GET.
+/// `/metrics` alone takes any method in Loki.
+async fn refuse_head(request: Request, next: Next) -> Response {
+    if request.method() == Method::HEAD && request.uri().path() != "/metrics" {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    next.run(request).await
 }
 
 /// Each node is all that Loki's roles are, so their rings are one.
@@ -150,6 +162,12 @@ impl FromRequestParts<Arc<Node>> for Tenants {
             let end = if status == StatusCode::UNAUTHORIZED { "\n" } else { "" };
             ApiError::new(status, format!("{}{end}", error.message))
         })?;
+        // Who hides streams from a user by a policy must not be told of them: better no answer than one that ignores it.
+        if parts.headers.contains_key(LABEL_POLICY) {
+            return Err(ApiError::bad(format!(
+                "label policies are not enforced here; ask without `{LABEL_POLICY}`, and keep tenants apart instead"
+            )));
+        }
         if names.iter().any(String::is_empty) {
             return Err(ApiError::internal("no queue found: empty tenant is not allowed"));
         }

@@ -134,6 +134,7 @@ pub async fn instant(
     let now = node.env.clock.now();
     let asked = asked(&params, &strictest(&node, &tenants))?;
     params.time(now)?;
+    params.direction()?;
     let bounds = params.ascending_bounds(now)?;
     let range = guarded(&node, &tenants, bounds)?;
     let volumes = Volumes::new(asked.grouping, vec![range]);

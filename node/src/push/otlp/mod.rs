@@ -35,9 +35,7 @@ impl OtlpFormat {
         match header.unwrap_or_default() {
             "application/x-protobuf" => Ok(OtlpFormat::Protobuf),
             "application/json" => Ok(OtlpFormat::Json),
-            other => Err(PushError::invalid(format!(
-                "content type: {other} is not supported; use `application/x-protobuf` or `application/json`"
-            ))),
+            other => Err(PushError::invalid(format!("content type: {other} is not supported"))),
         }
     }
 }
@@ -57,7 +55,9 @@ pub fn unpack(body: &Bytes, content_encoding: Option<&str>) -> Result<Bytes, Pus
             content::bounded(decoder, "zstd")
         }
         "lz4" => content::bounded(lz4_flex::frame::FrameDecoder::new(&body[..]), "lz4"),
-        other => Err(content::unsupported_encoding(other)),
+        other => Err(PushError::invalid(format!(
+            "unsupported content encoding {other}: only gzip, lz4 and zstd are supported"
+        ))),
     }
 }
 
@@ -274,7 +274,7 @@ mod tests {
         }
         assert_eq!(
             unpack(&Bytes::new(), Some("br")).unwrap_err().message,
-            "Content-Encoding \"br\" not supported"
+            "unsupported content encoding br: only gzip, lz4 and zstd are supported"
         );
     }
 
