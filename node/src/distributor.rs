@@ -13,15 +13,16 @@ use crate::exec::Lane;
 use crate::housekeeping::retention::Retention;
 use crate::ingester::Ingester;
 use crate::ingester::log::AppendError;
-use crate::limits::TenantLimits;
+use crate::limits::{Limits, RateStrategy, TenantLimits};
 use crate::metrics::{Discard, Metrics, Tenant};
+use crate::push::admit::{admit, admit_streams, drop_expired, drop_late};
 use crate::push::batch::{PushBatch, PushStream};
 use crate::push::error::{ErrorCode, PushError};
 use crate::push::rate_limit::RateLimiter;
 use crate::push::rejection::Ignored;
 use crate::push::request::{Context, Endpoint, Headers, accept};
 use crate::push::stream_cache::StreamCache;
-use crate::push::validate::{Outcome, admit, admit_streams, drop_expired, drop_late};
+use crate::push::validate::Outcome;
 use crate::replication::Replication;
 
 /// Complaints about late entries or hot streams that one answer names.
@@ -167,7 +168,7 @@ impl Distributor {
         let context = Context { tenant, limits, cache: &self.cache, now };
         let (mut batch, outcome) = accept(endpoint, headers, body, &context)?;
         let mut rates = self.rates.lock().expect("a panic with the rates locked ends the process");
-        if let Err(error) = admit(&outcome, &mut rates.tenants, tenant, limits, 1, now) {
+        if let Err(error) = admit(&outcome, &mut rates.tenants, tenant, limits, self.sharers(limits), now) {
             self.discard(tenant, "rate_limited", outcome.lines, outcome.line_bytes);
             return Err(error);
         }
@@ -184,6 +185,14 @@ impl Distributor {
             heads.admit_streams(&batch, tenant, most)?;
         }
         Ok(Decoded { batch, outcome, ignored })
+    }
+
+    /// How many members share a tenant's rate.
+    fn sharers(&self, limits: &Limits) -> usize {
+        match (limits.ingestion_rate_strategy, &self.replication) {
+            (RateStrategy::Global, Some(replication)) => replication.living(),
+            _ => 1,
+        }
     }
 
     fn count(&self, tenant: &str, outcome: &Outcome) {

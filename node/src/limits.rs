@@ -9,12 +9,14 @@ pub mod elsewhere;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use grapevine_logql::level::{LevelSources, USUAL_FIELDS, USUAL_JSON_DEPTH};
 use serde::{Deserialize, Serialize};
 
 pub use self::blocked::{BlockedQuery, QueryKind};
 use crate::config::keys::table;
 use crate::config::server::Tenancy;
 use crate::config::units::{ByteSize, Period};
+use crate::push::generic_fields::GenericFields;
 use crate::push::otlp::attributes::OtlpConfig;
 use crate::push::service_name::DEFAULT_SOURCES;
 
@@ -29,6 +31,9 @@ table! {
         /// with 429 and stored not at all. Higher lets bursts of many clients through; lower protects others.
         /// 0 is no limit: the default where there is a single tenant, who can crowd out nobody.
         ingestion_rate_mb: f64 = 4.0,
+        /// Whose rate that is: `local`, that of each member by itself, or `global`, that of the cluster, of which each
+        /// living member has its part. Loki's default is `global`; here most clients push to one member.
+        ingestion_rate_strategy: RateStrategy = RateStrategy::Local,
         /// Bytes of lines that may come at once, in MB of 2^20 bytes; also the largest single push. Must not
         /// be below the largest batch that a client sends, or that batch can never pass.
         ingestion_burst_size_mb: f64 = 6.0,
@@ -76,6 +81,16 @@ table! {
         discover_service_name: Vec<String> = DEFAULT_SOURCES.map(String::from).to_vec(),
         /// Show a `detected_level` with each entry. It is worked out on read and never stored.
         discover_log_levels: bool = true,
+        /// Names of labels, structured metadata and fields of lines that hold the level: the first of the list that is
+        /// there decides. In logfmt their case does not matter. Empty means these again.
+        log_level_fields: Vec<String> = USUAL_FIELDS.map(String::from).to_vec(),
+        /// Objects within objects of a JSON line in which those fields are looked for. 0 is as deep as lines are looked
+        /// into at all, 64.
+        log_level_from_json_max_depth: usize = USUAL_JSON_DEPTH,
+        /// Fields to look for in each entry when it arrives, and to store with it as structured metadata: in the table
+        /// `fields`, their names, and for each the names under which it is looked for among labels, in metadata and in
+        /// the line (as logfmt, or in JSON as an expression such as `trace.ids[0]`). Each costs a look at each line.
+        discover_generic_fields: GenericFields = GenericFields::default(),
         /// Give entries of one push that have the timestamp of the one before a nanosecond more, so that
         /// their order shows even in tools that sort by time.
         increment_duplicate_timestamp: bool = false,
@@ -157,6 +172,16 @@ pub struct RetentionStream {
     pub period: Period,
 }
 
+/// Who is held to a tenant's rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateStrategy {
+    /// Each member for itself.
+    Local,
+    /// All members together.
+    Global,
+}
+
 /// What a delete request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -224,6 +249,9 @@ impl Limits {
             let value = self.max_line_size_truncate_identifier.clone();
             return error("max_line_size_truncate_identifier", value, "is longer than `max_line_size`");
         }
+        if let Some((name, problem)) = self.discover_generic_fields.fault() {
+            return error("discover_generic_fields", name, problem);
+        }
         blocked::validate(&self.blocked_queries)?;
         self.validate_retention()
     }
@@ -261,6 +289,16 @@ impl Limits {
 }
 
 impl Limits {
+    /// Where the level of lines is looked for.
+    pub fn levels(&self) -> Arc<LevelSources> {
+        Arc::new(LevelSources::new(self.log_level_fields.clone(), self.log_level_from_json_max_depth))
+    }
+
+    /// The same, if entries show a `detected_level`.
+    pub fn level_sources(&self) -> Option<Arc<LevelSources>> {
+        (self.discover_log_levels && self.allow_structured_metadata).then(|| self.levels())
+    }
+
     /// The defaults under a tenancy. Limits that protect tenants from each other are off where there is one.
     pub fn default_for(tenancy: Tenancy) -> Self {
         match tenancy {
@@ -341,6 +379,7 @@ mod tests {
             ("ingestion_burst_size_mb = nan", "ingestion_burst_size_mb"),
             ("block_ingestion_status_code = 99", "block_ingestion_status_code"),
             ("block_ingestion_until = 'soon'", "block_ingestion_until"),
+            ("discover_generic_fields.fields = {'a.b' = ['c']}", "discover_generic_fields"),
             ("blocked_queries = [{}]", "blocked_queries"),
             ("blocked_queries = [{pattern = '(', regex = true}]", "blocked_queries"),
             ("retention_period = '1h'", "retention_period"),

@@ -81,6 +81,11 @@ impl View {
         self.peers.get(id)
     }
 
+    /// How many members this node believes alive that have not left.
+    pub fn living(&self) -> usize {
+        self.peers.values().filter(|peer| peer.live && peer.profile.state != State::Left).count()
+    }
+
     /// Who owns what: all members that have tokens and have not left, dead or alive. Writes go by this ring; its hash
     /// is equal on all nodes that agree.
     pub fn ring(&self) -> &Arc<Ring> {
@@ -155,5 +160,23 @@ mod tests {
         let view = View::new([peer(2, State::Active, 7), peer(1, State::Left, 9)]);
         assert_eq!(view.ring().members()[0].tokens, [Token(7)]);
         assert!(View::new([peer(2, State::Left, 7), peer(1, State::Active, 9)]).ring().is_empty());
+    }
+
+    #[test]
+    fn who_is_dead_or_has_left_is_not_among_the_living() {
+        let peer = |name: &str, state, live| Peer {
+            id: name.parse().unwrap(),
+            incarnation: 1,
+            address: ([127, 0, 0, 1], 1).into(),
+            profile: Profile { state, ..Profile::default() },
+            live,
+        };
+        let view = View::new([
+            peer("a", State::Active, true),
+            peer("b", State::Joining, true),
+            peer("c", State::Active, false),
+            peer("d", State::Left, true),
+        ]);
+        assert_eq!(view.living(), 2);
     }
 }

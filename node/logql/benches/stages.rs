@@ -3,6 +3,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use grapevine_logql::ast::Stage;
+use grapevine_logql::level::LevelSources;
 use grapevine_logql::parse::parse_log;
 use grapevine_logql::pipeline::{Options, Pipeline, Wanted};
 
@@ -49,11 +50,11 @@ fn stages(query: &str) -> Vec<Stage> {
     parse_log(&format!("{{app=\"x\"}} {query}")).expect("the benchmark's queries parse").stages
 }
 
-fn run(bencher: Bencher, kind: &str, query: &str, wanted: Wanted, detected_level: bool) {
+fn run(bencher: Bencher, kind: &str, query: &str, wanted: Wanted, options: &Options) {
     let lines = lines(kind);
     let pipeline = Pipeline::compile(&stages(query), &wanted).expect("the benchmark's queries compile");
     let labels = [("app", "x"), ("cluster", "eu-1"), ("namespace", "shop")];
-    let mut stream = pipeline.stream(&labels, Options { detected_level, now: 0 });
+    let mut stream = pipeline.stream(&labels, options);
     let metadata = [("trace_id", "00112233445566778899aabbccddeeff")];
     bencher.counter(ItemsCount::new(LINES)).bench_local(|| {
         let mut hashes = 0u128;
@@ -91,7 +92,7 @@ fn run(bencher: Bencher, kind: &str, query: &str, wanted: Wanted, detected_level
     ("packed", "| unpack"),
 ])]
 fn all_labels(bencher: Bencher, (kind, query): (&str, &str)) {
-    run(bencher, kind, query, Wanted::All, false);
+    run(bencher, kind, query, Wanted::All, &Options::default());
 }
 
 #[divan::bench(args = [
@@ -100,10 +101,11 @@ fn all_labels(bencher: Bencher, (kind, query): (&str, &str)) {
     ("json", "| json | level=\"error\""),
 ])]
 fn one_label(bencher: Bencher, (kind, query): (&str, &str)) {
-    run(bencher, kind, query, Wanted::Only(["level".to_string()].into()), false);
+    run(bencher, kind, query, Wanted::Only(["level".to_string()].into()), &Options::default());
 }
 
 #[divan::bench(args = ["access", "json", "logfmt"])]
 fn detected_level(bencher: Bencher, kind: &str) {
-    run(bencher, kind, "", Wanted::All, true);
+    let options = Options { levels: Some(LevelSources::usual()), now: 0 };
+    run(bencher, kind, "", Wanted::All, &options);
 }

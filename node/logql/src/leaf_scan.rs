@@ -64,7 +64,7 @@ impl LeafScan {
     pub fn settle(
         &self,
         labels: &[(&str, &str)],
-        options: Options,
+        options: &Options,
         into: &mut Accumulator,
     ) -> Result<Fate, EvalError> {
         let Some(pipeline) = self.settling.as_ref().filter(|_| self.leaf.is_settled_by(labels)) else {
@@ -82,7 +82,7 @@ impl LeafScan {
     }
 
     /// Starts on a stream with these labels. What comes of it belongs to one accumulator.
-    pub fn stream(&self, labels: &[(&str, &str)], options: Options) -> LeafStream<'_> {
+    pub fn stream(&self, labels: &[(&str, &str)], options: &Options) -> LeafStream<'_> {
         LeafStream { scan: self, pipeline: self.pipeline.stream(labels, options), known: BTreeMap::new() }
     }
 }
@@ -187,7 +187,7 @@ mod tests {
     fn fate(query: &str) -> Fate {
         let leaf = leaf(query);
         let mut into = Accumulator::new(&leaf, leaf.windows(&Steps::instant(0)), EvalLimits::DEFAULT);
-        LeafScan::compile(&leaf).unwrap().settle(&STREAM, Options::default(), &mut into).unwrap()
+        LeafScan::compile(&leaf).unwrap().settle(&STREAM, &Options::default(), &mut into).unwrap()
     }
 
     #[test]
@@ -214,9 +214,9 @@ mod tests {
             let scan = LeafScan::compile(&leaf).unwrap();
             let new = || Accumulator::new(&leaf, leaf.windows(&steps), EvalLimits::DEFAULT);
             let (mut one_by_one, mut settled) = (new(), new());
-            let fate = scan.settle(&STREAM, Options::default(), &mut settled).unwrap();
+            let fate = scan.settle(&STREAM, &Options::default(), &mut settled).unwrap();
             let filters = leaf.hit_filters.clone().unwrap();
-            let mut stream = scan.stream(&STREAM, Options::default());
+            let mut stream = scan.stream(&STREAM, &Options::default());
             for (second, a, b) in lines {
                 let (ts, line) = (second * SECOND, format!("{}{}", if a { "a" } else { "" }, if b { "b" } else { "" }));
                 stream.add(&mut one_by_one, ts, line.as_bytes(), &[("trace", "t")]).unwrap();
@@ -224,7 +224,7 @@ mod tests {
                 match (fate, settled.windows().interval_of(ts)) {
                     (Fate::Series(series), Some(interval)) if hit => settled.add_count(series, interval, 1).unwrap(),
                     (Fate::Lines, _) => {
-                        let mut line_by_line = scan.stream(&STREAM, Options::default());
+                        let mut line_by_line = scan.stream(&STREAM, &Options::default());
                         line_by_line.add(&mut settled, ts, line.as_bytes(), &[]).unwrap();
                     }
                     _ => {}

@@ -8,6 +8,7 @@ mod binary;
 pub mod eval_error;
 pub mod eval_limits;
 mod evaluate;
+pub mod field_sources;
 pub mod ip;
 mod label_replace;
 pub mod labels;

@@ -91,7 +91,7 @@ pub fn metric_query(
     streams: &[MemoryStream],
     steps: &Steps,
     limits: &EvalLimits,
-    options: Options,
+    options: &Options,
 ) -> Result<QueryValue, MemoryError> {
     let leaves = plan.leaves.iter().map(|leaf| scan_leaf(leaf, streams, steps, limits, options));
     Ok(evaluate(plan, leaves.collect::<Result<_, _>>()?, steps, limits)?)
@@ -102,7 +102,7 @@ fn scan_leaf(
     streams: &[MemoryStream],
     steps: &Steps,
     limits: &EvalLimits,
-    options: Options,
+    options: &Options,
 ) -> Result<StepMatrix, MemoryError> {
     let scan = LeafScan::compile(leaf)?;
     let mut accumulator = Accumulator::new(leaf, leaf.windows(steps), *limits);
@@ -124,7 +124,7 @@ pub fn log_query(
     query: &LogExpr,
     streams: &[MemoryStream],
     window: &LogWindow,
-    options: Options,
+    options: &Options,
 ) -> Result<LogStreams, MemoryError> {
     let pipeline = Pipeline::compile(&query.stages, &Wanted::All)?;
     let mut lines = Vec::new();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn check(query: &str, window: LogWindow, expected: &str) {
-        let found = log_query(&parse_log(query).unwrap(), &streams(), &window, Options::default()).unwrap();
+        let found = log_query(&parse_log(query).unwrap(), &streams(), &window, &Options::default()).unwrap();
         let shown: Vec<String> = found
             .iter()
             .map(|(labels, lines)| {

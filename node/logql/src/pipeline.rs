@@ -15,13 +15,14 @@
 //! the line as it is stored, so that whole blocks can be searched for them instead.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::ast::{LabelFilter, LabelFormatSource, LabelSpec, LineFilter, Stage};
 use crate::ip::IpPatternError;
 use crate::labels::{DUPLICATE_SUFFIX, ERROR_DETAILS_LABEL, ERROR_LABEL, LabelSet};
-use crate::level;
+use crate::level::{self, LEVEL_LABEL, LevelSources};
 use crate::pattern::PatternError;
 use crate::re2::RegexError;
 pub use crate::stage::PathError;
@@ -75,10 +76,10 @@ pub enum Wanted {
 }
 
 /// What a pipeline is told when it starts on a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether lines have a `detected_level`.
-    pub detected_level: bool,
+    /// Where the `detected_level` of lines is looked for; none if they have none.
+    pub levels: Option<Arc<LevelSources>>,
     /// The wall clock's time for templates, in ns since the Unix epoch.
     pub now: i64,
 }
@@ -118,17 +119,20 @@ impl Pipeline {
     }
 
     /// Starts on a stream with these labels.
-    pub fn stream(&self, labels: &[(&str, &str)], options: Options) -> StreamPipeline<'_> {
-        let level = if options.detected_level { self.level } else { LevelUse::Never };
+    pub fn stream(&self, labels: &[(&str, &str)], options: &Options) -> StreamPipeline<'_> {
         let mut set = LabelSet::new(labels);
-        set.expect_metadata(options.detected_level.then_some(level::LEVEL_LABEL));
-        let stream = labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        set.expect_metadata(options.levels.is_some().then_some(LEVEL_LABEL));
+        let level = options.levels.as_ref().filter(|_| self.level != LevelUse::Never).map(|sources| Level {
+            at: self.level,
+            of_stream: sources.of_labels(labels.iter().copied()).map(str::to_owned),
+            sources: sources.clone(),
+            buffer: Vec::new(),
+        });
         StreamPipeline {
             pipeline: self,
             labels: set,
             scratch: Scratch::new(self.steps.len(), options.now),
             level,
-            stream: if level == LevelUse::Never { Vec::new() } else { stream },
         }
     }
 }
@@ -139,9 +143,17 @@ pub struct StreamPipeline<'p> {
     pipeline: &'p Pipeline,
     labels: LabelSet,
     scratch: Scratch,
-    level: LevelUse,
-    /// The stream's labels, where the level may depend on them.
-    stream: Vec<(String, String)>,
+    level: Option<Level>,
+}
+
+/// How a stream's lines come by their level.
+#[derive(Debug)]
+struct Level {
+    at: LevelUse,
+    sources: Arc<LevelSources>,
+    /// What the stream's labels say it is.
+    of_stream: Option<String>,
+    buffer: Vec<u8>,
 }
 
 /// What became of a line.
@@ -183,17 +195,14 @@ impl StreamPipeline<'_> {
         }
         self.labels.reset();
         for (name, value) in metadata {
-            self.labels.add_metadata(name, value);
+            let is_level = self.level.is_some() && *name == LEVEL_LABEL;
+            self.labels.add_metadata(name, if is_level { level::plain(value) } else { value });
         }
-        if self.level == LevelUse::AtStart {
-            self.add_level(line, metadata);
-        }
+        self.add_level(LevelUse::AtStart, line, metadata);
         if !rest.iter().all(|step| run(step, self)) {
             return false;
         }
-        if self.level == LevelUse::AtEnd {
-            self.add_level(line, metadata);
-        }
+        self.add_level(LevelUse::AtEnd, line, metadata);
         true
     }
 
@@ -205,17 +214,17 @@ impl StreamPipeline<'_> {
         &self.labels
     }
 
-    /// Adds the level of the line as it was stored.
-    fn add_level(&mut self, line: &[u8], metadata: &[(&str, &str)]) {
-        if metadata.iter().any(|(name, _)| *name == level::LEVEL_LABEL) {
+    /// Adds the level of the line as it was stored, if this is when it is wanted.
+    fn add_level(&mut self, at: LevelUse, line: &[u8], metadata: &[(&str, &str)]) {
+        let Some(level) = self.level.as_mut().filter(|level| level.at == at) else { return };
+        if metadata.iter().any(|(name, _)| *name == LEVEL_LABEL) {
             return;
         }
-        let level =
-            match level::of_labels(self.stream.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
-                Some(level) => level,
-                None => level::detect(&[], metadata, line),
-            };
-        self.labels.add_metadata(level::LEVEL_LABEL, level);
+        let found = match &level.of_stream {
+            Some(level) => level,
+            None => level.sources.detect(&[], metadata, line, &mut level.buffer),
+        };
+        self.labels.add_metadata(LEVEL_LABEL, found);
     }
 }
 
@@ -355,17 +364,17 @@ impl Reads {
     fn level_use(&self, stages: &[&Stage], wanted: &Wanted) -> LevelUse {
         let wanted = match wanted {
             Wanted::All => true,
-            Wanted::Only(names) => names.contains(level::LEVEL_LABEL),
+            Wanted::Only(names) => names.contains(LEVEL_LABEL),
         };
         let touches = |stage: &&Stage| match stage {
             Stage::Drop(specs) => {
-                specs.iter().any(|spec| matches!(spec, LabelSpec::Name(name) if name == level::LEVEL_LABEL))
+                specs.iter().any(|spec| matches!(spec, LabelSpec::Name(name) if name == LEVEL_LABEL))
             }
             Stage::Keep(_) => wanted,
-            Stage::LabelFormat(formats) => formats.iter().any(|format| format.target == level::LEVEL_LABEL),
+            Stage::LabelFormat(formats) => formats.iter().any(|format| format.target == LEVEL_LABEL),
             _ => false,
         };
-        if self.any || self.names.contains(level::LEVEL_LABEL) || stages.iter().any(touches) {
+        if self.any || self.names.contains(LEVEL_LABEL) || stages.iter().any(touches) {
             LevelUse::AtStart
         } else if wanted {
             LevelUse::AtEnd

@@ -114,7 +114,7 @@ mod tests {
         let Expr::Sample(SampleExpr::Range(range)) = query else { panic!("{query:?}") };
         let pipeline = Pipeline::compile(&range.range.log.stages, &Wanted::All).unwrap();
         let unwrap = Unwrap::compile(range.range.unwrap.as_ref().unwrap()).unwrap();
-        let mut stream = pipeline.stream(&[("app", "x")], Options::default());
+        let mut stream = pipeline.stream(&[("app", "x")], &Options::default());
         let sample = unwrap.sample(&mut stream, 1, line.as_bytes(), &[]);
         assert_eq!(sample.map(|sample| (sample.value, sample.labels.error())), expected, "{line}");
     }

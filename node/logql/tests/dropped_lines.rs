@@ -3,6 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use grapevine_logql::level::LevelSources;
 use grapevine_logql::parse::parse_log;
 use grapevine_logql::pipeline::{Options, Pipeline, Wanted};
 
@@ -87,12 +88,17 @@ fn a_line_that_is_dropped_allocates_nothing_whatever_drops_it() {
         ("logfmt", r#"| logfmt | label_format t="{{.took}}" | t="x""#),
         ("packed", r#"| unpack | pod="x""#),
         ("packed", r#"| unpack |= "POST""#),
+        ("access", r#"| trace_id="x""#),
+        ("access", r#"| detected_level="error""#),
+        ("json", r#"| detected_level="error""#),
+        ("logfmt", r#"| detected_level="error""#),
+        ("logfmt", r#"| logfmt | drop path | keep level | detected_level="error""#),
     ] {
         let lines = lines(kind);
         let log = parse_log(&format!("{{app=\"x\"}} {stages}")).unwrap();
         let pipeline = Pipeline::compile(&log.stages, &Wanted::All).unwrap();
-        let options = Options { detected_level: false, now: 0 };
-        let mut stream = pipeline.stream(&[("app", "x"), ("cluster", "eu-1")], options);
+        let options = Options { levels: Some(LevelSources::usual()), now: 0 };
+        let mut stream = pipeline.stream(&[("app", "x"), ("cluster", "eu-1")], &options);
         let metadata = [("trace_id", "00112233445566778899aabbccddeeff")];
         let mut run = || {
             let kept = lines.iter().filter(|line| stream.process(1, line, &metadata).is_some()).count();

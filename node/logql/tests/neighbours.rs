@@ -96,7 +96,7 @@ fn json_gives_the_labels_that_lokis_parser_gives() {
     check(include_str!("neighbours/json.jsonl"), |(line, expected): (String, BTreeMap<String, String>)| {
         let query = parse_log(r#"{app="x"} | json"#).unwrap();
         let pipeline = Pipeline::compile(&query.stages, &Wanted::All).unwrap();
-        let mut stream = pipeline.stream(&[("app", "x")], Options::default());
+        let mut stream = pipeline.stream(&[("app", "x")], &Options::default());
         let outcome = stream.process(1, line.as_bytes(), &[]).unwrap();
         let parsed = outcome.labels.iter().filter(|label| label.category == Category::Parsed);
         let mut found: BTreeMap<String, String> =
@@ -154,7 +154,7 @@ fn operators_give_the_numbers_of_ieee_but_for_division_by_zero() {
 fn value(sample: &SampleExpr) -> Option<String> {
     let plan = MetricPlan::new(sample, PlanOptions::default()).unwrap();
     let (steps, limits) = (Steps::instant(1_700_000_000_000_000_000), EvalLimits::DEFAULT);
-    let QueryValue::Vector(samples) = metric_query(&plan, &[], &steps, &limits, Options::default()).unwrap()
+    let QueryValue::Vector(samples) = metric_query(&plan, &[], &steps, &limits, &Options::default()).unwrap()
     else {
         panic!("{sample} is no vector");
     };

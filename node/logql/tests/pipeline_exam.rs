@@ -103,7 +103,7 @@ fn run(
 ) -> Result<Option<Answer>, String> {
     let query = parse_log(query).map_err(|error| format!("  {error}"))?;
     let pipeline = Pipeline::compile(&query.stages, &Wanted::All).map_err(|error| format!("  {error}"))?;
-    let mut pipeline = pipeline.stream(&pairs(stream), Options::default());
+    let mut pipeline = pipeline.stream(&pairs(stream), &Options::default());
     let outcome = pipeline.process(timestamp, line, &pairs(metadata));
     Ok(outcome.map(|outcome| {
         let of = |category: Category| {

@@ -4,7 +4,7 @@ use grapevine_logql::ast::{
     Conversion, Extraction, LabelFilter, LabelFormat, LabelFormatSource, LabelSpec, LineFilter, LineOp,
     LineOperand, MatchOp, Matcher, Stage, Unwrap as UnwrapSource,
 };
-use grapevine_logql::level;
+use grapevine_logql::level::LevelSources;
 use grapevine_logql::pipeline::{Options, Pipeline, Wanted};
 use grapevine_logql::unwrap::Unwrap;
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
@@ -102,7 +102,8 @@ fn check(line: &[u8]) {
     let metadata = [("trace", "t"), ("app", "z")];
     for stages in alone.chain([all.as_slice()]) {
         let pipeline = Pipeline::compile(stages, &Wanted::All).expect("the stages are valid");
-        let mut pipeline = pipeline.stream(&[("app", "x")], Options { detected_level: true, now: 0 });
+        let mut pipeline =
+            pipeline.stream(&[("app", "x")], &Options { levels: Some(LevelSources::usual()), now: 0 });
         let first = pipeline.process(1, line, &metadata).map(|o| (o.line.to_vec(), o.labels.hash()));
         if let Some(outcome) = pipeline.process(1, line, &metadata) {
             let names: Vec<&str> = outcome.labels.iter().map(|label| label.name).collect();
@@ -114,12 +115,12 @@ fn check(line: &[u8]) {
             );
         }
     }
-    level::detect(&[], &[], line);
+    LevelSources::usual().detect(&[], &[], line, &mut Vec::new());
     for conversion in [Conversion::None, Conversion::Duration, Conversion::Bytes] {
         let unwrap = UnwrapSource { label: "a".into(), conversion, filters: Vec::new() };
         let pipeline = Pipeline::compile(&all[5..8], &Wanted::All).expect("the stages are valid");
         Unwrap::compile(&unwrap).expect("the unwrap is valid").sample(
-            &mut pipeline.stream(&[], Options::default()),
+            &mut pipeline.stream(&[], &Options::default()),
             1,
             line,
             &metadata,

@@ -40,10 +40,10 @@ impl From<QueryError> for ApiError {
 pub fn asker(node: &Node, tenants: &Tenants) -> Asker {
     let limits = strictest(node, tenants);
     let least = |part: fn(&Limits) -> usize| limits.iter().map(|l| part(l)).min().unwrap_or(0);
-    let detected = |tenant: &Arc<str>| (tenant.clone(), node.limits.of(tenant).discover_log_levels);
+    let levels = |tenant: &Arc<str>| (tenant.clone(), node.limits.of(tenant).level_sources());
     Asker {
         tenants: tenants.0.clone(),
-        detected_level: tenants.0.iter().map(detected).collect::<BTreeMap<_, _>>(),
+        levels: tenants.0.iter().map(levels).collect::<BTreeMap<_, _>>(),
         limits: EvalLimits {
             answer_series_max: least(|limits| limits.max_query_series),
             ..EvalLimits::default()

@@ -154,8 +154,8 @@ async fn prepare(node: &Node, tenants: &Tenants, asked: &Asked) -> Result<Tail, 
     let limits = node.limits.of(tenant);
     let Expr::Log(log) = &asked.expr else { return Err("only log selector is supported".into()) };
     guard::check_query(&strictest(node, tenants), &asked.expr).map_err(|error| error.message)?;
-    let options = Options { detected_level: limits.discover_log_levels, now: node.env.clock.now() };
-    let tailer = Tailer::new(log, options, asked.delay).map_err(|error| error.to_string())?;
+    let options = Options { levels: limits.level_sources(), now: node.env.clock.now() };
+    let tailer = Tailer::new(log, options.clone(), asked.delay).map_err(|error| error.to_string())?;
     let most = limits.max_concurrent_tail_requests;
     let followed = node.querier.follow(tenant, log, options, most).await;
     let following = followed.map_err(|error| error.to_string())?.map_err(|many| {

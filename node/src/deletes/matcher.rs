@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use grapevine_logql::level::LevelSources;
 use grapevine_logql::parse::parse_log;
 use grapevine_logql::pipeline::{Options, Pipeline, StreamPipeline, Wanted};
 use grapevine_storage::entry::EntryRef;
@@ -21,6 +22,7 @@ use crate::querier::select::{compile, matches};
 pub struct Deletion {
     selector: Vec<Matcher>,
     stages: Pipeline,
+    options: Options,
     /// What every line that is to go passes.
     filter: LineFilter,
     first: i64,
@@ -35,17 +37,18 @@ pub struct StreamDeletion<'d> {
 }
 
 impl Deletion {
-    /// Compiles a request.
+    /// Compiles a request. It may name a level whether or not queries show levels.
     ///
     /// # Errors
     /// What is wrong with its query.
-    pub fn compile(request: &DeleteRequest) -> Result<Self, String> {
+    pub fn compile(request: &DeleteRequest, levels: Arc<LevelSources>) -> Result<Self, String> {
         let log = parse_log(&request.query).map_err(|error| error.to_string())?;
         let stages =
             Pipeline::compile(&log.stages, &Wanted::Only([].into())).map_err(|error| error.to_string())?;
         let selector = compile(&log.selector).map_err(|error| error.to_string())?;
         let filter = pushdown::of_stages(&log.stages).map_err(|error| error.to_string())?.filter;
-        Ok(Deletion { selector, stages, filter, first: request.start, last: request.end })
+        let options = Options { levels: Some(levels), now: 0 };
+        Ok(Deletion { selector, stages, options, filter, first: request.start, last: request.end })
     }
 
     /// Whether any of a stretch of time, both ends inclusive, can be affected.
@@ -58,10 +61,9 @@ impl Deletion {
         matches(&self.selector, labels)
     }
 
-    /// Starts on a stream. A request may name a level whether or not queries show levels.
+    /// Starts on a stream.
     pub fn stream<'d>(&'d self, labels: &[(&str, &str)]) -> StreamDeletion<'d> {
-        let options = Options { detected_level: true, now: 0 };
-        StreamDeletion { deletion: self, stages: self.stages.stream(labels, options) }
+        StreamDeletion { deletion: self, stages: self.stages.stream(labels, &self.options) }
     }
 
     fn may_cover(&self, chunk: &ChunkEntry, filter: Option<&Filter>) -> bool {

@@ -115,7 +115,7 @@ impl Deletes {
         let me = me.unwrap_or_default().to_owned();
         let (from, name) = (path.clone(), me.clone());
         let requests = env.exec.run(Lane::Disk, move || file::read(&from, &name)).await?;
-        let state = State::of(requests, [me.clone()].into(), late, env.clock.now());
+        let state = State::of(requests, [me.clone()].into(), late, env.clock.now(), &limits);
         let state = state.context("read the delete requests")?;
         let (state, writing) = (RwLock::new(state), tokio::sync::Mutex::default());
         Ok(Deletes { env, limits, path, me, late, state, progress: Mutex::default(), writing })
@@ -145,7 +145,7 @@ impl Deletes {
             cancelled_at: None,
             processed: BTreeMap::new(),
         };
-        Deletion::compile(&request).map_err(DeleteError::Query)?;
+        self.compile(&request).map_err(DeleteError::Query)?;
         self.change(|requests| {
             let living = requests.values().filter(|request| !request.is_cancelled()).count();
             if living >= REQUESTS_MAX || requests.len() >= KEPT_MAX {
@@ -258,13 +258,21 @@ impl Deletes {
         hasher.finish()
     }
 
+    /// What a request takes away.
+    ///
+    /// # Errors
+    /// What is wrong with its query.
+    pub fn compile(&self, request: &DeleteRequest) -> Result<Deletion, String> {
+        compile(request, &self.limits)
+    }
+
     /// Adds what another member knows; once this returns, queries obey it. A request that this release cannot understand
     /// is left out.
     ///
     /// # Errors
     /// There are too many, or the file cannot be written.
     pub async fn learn(&self, mut theirs: Requests) -> Result<(), DeleteError> {
-        theirs.retain(|_, request| match Deletion::compile(request) {
+        theirs.retain(|_, request| match self.compile(request) {
             Ok(_) => true,
             Err(error) => {
                 tracing::warn!(id = request.id, error, "a member's delete request cannot be understood");
@@ -291,7 +299,7 @@ impl Deletes {
             return Ok(());
         }
         let _one_at_a_time = self.writing.lock().await;
-        let state = State::of(self.known(), members, self.late, self.env.clock.now())?;
+        let state = State::of(self.known(), members, self.late, self.env.clock.now(), &self.limits)?;
         *self.state.write().expect(POISON) = state;
         Ok(())
     }
@@ -342,7 +350,7 @@ impl Deletes {
         if requests == before {
             return Ok(outcome);
         }
-        let state = State::of(requests.clone(), members, self.late, now)?;
+        let state = State::of(requests.clone(), members, self.late, now, &self.limits)?;
         let path = self.path.clone();
         self.env.exec.run(Lane::Disk, move || file::write(&path, &requests)).await?;
         *self.state.write().expect(POISON) = state;
@@ -368,15 +376,25 @@ fn hides_until(request: &DeleteRequest, members: &BTreeSet<String>, late: i64) -
     request.done_at(members).map_or(i64::MAX, |at| at.saturating_add(late))
 }
 
+fn compile(request: &DeleteRequest, limits: &TenantLimits) -> Result<Deletion, String> {
+    Deletion::compile(request, limits.of(&request.tenant).levels())
+}
+
 impl State {
-    fn of(requests: Requests, members: BTreeSet<String>, late: i64, now: i64) -> anyhow::Result<Self> {
+    fn of(
+        requests: Requests,
+        members: BTreeSet<String>,
+        late: i64,
+        now: i64,
+        limits: &TenantLimits,
+    ) -> anyhow::Result<Self> {
         let mut active: BTreeMap<String, Vec<Hiding>> = BTreeMap::new();
         for request in requests.values() {
             let until = hides_until(request, &members, late);
             if until <= now {
                 continue;
             }
-            let deletion = Deletion::compile(request).map_err(anyhow::Error::msg);
+            let deletion = compile(request, limits).map_err(anyhow::Error::msg);
             let deletion =
                 deletion.with_context(|| format!("compile the delete request `{}`", request.id))?;
             let hiding = Hiding { deletion: Arc::new(deletion), until };

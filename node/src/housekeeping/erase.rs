@@ -82,10 +82,10 @@ struct DayPacks {
 }
 
 impl Batch {
-    fn new(tenant: String, mut requests: Vec<DeleteRequest>) -> anyhow::Result<Self> {
+    fn new(tenant: String, mut requests: Vec<DeleteRequest>, deletes: &Deletes) -> anyhow::Result<Self> {
         requests.truncate(REQUESTS_AT_ONCE);
         let compile =
-            |request: &DeleteRequest| Deletion::compile(request).map(Arc::new).map_err(anyhow::Error::msg);
+            |request: &DeleteRequest| deletes.compile(request).map(Arc::new).map_err(anyhow::Error::msg);
         let deletions = requests.iter().map(compile).collect::<anyhow::Result<_>>()?;
         Ok(Batch { tenant, requests, deletions })
     }
@@ -128,8 +128,9 @@ impl Housekeeper {
         let mut outcome = Ok(());
         let mut budget = PACKS_A_ROUND;
         for (tenant, requests) in by_tenant {
-            let erased =
-                self.erase_batch(Batch::new(tenant, requests)?, ingester, deletes, &mut budget).await;
+            let erased = self
+                .erase_batch(Batch::new(tenant, requests, deletes)?, ingester, deletes, &mut budget)
+                .await;
             outcome = outcome.and(erased);
         }
         outcome

@@ -1,7 +1,7 @@
 //! Limits that Loki has and this store cannot have, and why: who brings a configuration along is told so by name.
 
 /// Loki's limits without a meaning here, by the reason.
-const REASONS: [(&str, &[&str]); 14] = [
+const REASONS: [(&str, &[&str]); 12] = [
     (
         "a query is not split by time or cut into shards that wait for queriers; leave it out",
         &[
@@ -52,7 +52,6 @@ const REASONS: [(&str, &[&str]); 14] = [
         "old and late lines are always taken; leave it out, or see `max_out_of_order_age`",
         &["unordered_writes"],
     ),
-    ("each node holds its tenants to the whole rate; leave it out", &["ingestion_rate_strategy"]),
     (
         "the index is a cache of what the packs say, and filters are part of each pack; leave it out",
         &[
@@ -79,10 +78,6 @@ const REASONS: [(&str, &[&str]); 14] = [
         &["metric_aggregation_enabled", "pattern_persistence_enabled"],
     ),
     ("`deletion_mode` says it", &["allow_deletes", "compactor_deletion_enabled"]),
-    (
-        "the level is read by fixed names of fields, those of Loki's default; `discover_log_levels = false` turns it off",
-        &["log_level_fields", "log_level_from_json_max_depth", "discover_generic_fields"],
-    ),
 ];
 
 /// Why there is no such limit, if Loki has one of this name.

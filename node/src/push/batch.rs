@@ -209,6 +209,33 @@ impl PushBatch {
         Ok(Span::new(start, start + text.len()))
     }
 
+    pub(super) fn line_of(&self, entry: usize) -> &[u8] {
+        self.text(self.entries[entry].line)
+    }
+
+    pub(super) fn metadata_of(&self, entry: usize) -> impl Iterator<Item = (&str, &str)> {
+        self.metadata[self.entries[entry].metadata()].iter().map(|&(n, v)| (self.str(n), self.str(v)))
+    }
+
+    /// Adds a pair to the metadata of an entry, which must be in the form in which it is stored and stays so.
+    ///
+    /// # Errors
+    /// More than [`METADATA_MAX`] pairs, or more than [`ADDED_BYTES_MAX`] bytes of text.
+    pub(super) fn add_metadata(&mut self, entry: usize, name: &str, value: &str) -> Result<(), PushError> {
+        let range = self.entries[entry].metadata();
+        if self.metadata.len() + range.len() + 1 > METADATA_MAX {
+            return Err(too_many("pairs of structured metadata", METADATA_MAX));
+        }
+        let at = self.metadata_of(entry).take_while(|(known, _)| *known < name).count();
+        let pair = (self.add_text(name.as_bytes())?, self.add_text(value.as_bytes())?);
+        let start = self.metadata.len();
+        self.metadata.extend_from_within(range);
+        self.metadata.insert(start + at, pair);
+        let len = self.metadata.len() - start;
+        (self.entries[entry].metadata_start, self.entries[entry].metadata_len) = (start as u32, len as u32);
+        Ok(())
+    }
+
     /// Brings an entry's metadata into the form in which it is stored: names normalised, ascending, unique;
     /// of two pairs with one name the later stays. Doing it twice changes nothing.
     ///

@@ -1,13 +1,15 @@
 //! The decoding and validating side of ingestion: from an HTTP body to what an ingester appends.
 //!
 //! Synchronous and pure: no runtime, no socket, no clock. Three decoders ([`protobuf`], [`json`], [`otlp`])
-//! feed one [`batch::BatchBuilder`]; [`validate`] takes out what the tenant's limits refuse; [`wal`] says what
+//! feed one [`batch::BatchBuilder`]; [`validate`] takes out what the tenant's limits refuse, [`admit`] what must not come now; [`wal`] says what
 //! the write-ahead log keeps of the rest. [`request`] is the way through all of them.
 
+pub mod admit;
 pub mod batch;
 mod buffers;
 pub mod content;
 pub mod error;
+pub mod generic_fields;
 pub mod json;
 pub mod labels;
 pub mod metadata;
@@ -27,3 +29,5 @@ mod wire;
 pub mod bad_requests;
 #[cfg(test)]
 mod exam;
+#[cfg(test)]
+mod testing;

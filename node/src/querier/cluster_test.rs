@@ -485,7 +485,7 @@ async fn a_node_that_does_not_serve_yet_asks_the_others() {
 
 async fn follow(house: &House, n: usize, query: &str) -> Following {
     let Expr::Log(log) = Querier::parse(query).unwrap() else { panic!("{query} asks for lines") };
-    let options = Options { detected_level: false, now: NOW };
+    let options = Options { levels: None, now: NOW };
     house.querier(n).follow(&"fake".into(), &log, options, 9).await.unwrap().unwrap()
 }
 

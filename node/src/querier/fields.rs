@@ -97,7 +97,7 @@ pub fn fields_of(lines: &[LogLine], limit: usize) -> Result<BTreeMap<String, Fie
         let labels: Vec<(&str, &str)> = stream.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let mut parsers: Vec<(&'static str, StreamPipeline<'_>)> = parsers
             .iter()
-            .map(|(name, stages)| (*name, stages.stream(&labels, Options::default())))
+            .map(|(name, stages)| (*name, stages.stream(&labels, &Options::default())))
             .collect();
         for line in lines {
             for (name, value) in &line.labels.metadata {

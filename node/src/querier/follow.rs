@@ -83,7 +83,7 @@ impl Tailer {
 
     fn take_stream(&mut self, batch: &PushBatch, stream: &crate::push::batch::PushStream, now: Duration) {
         let labels: Vec<(&str, &str)> = stream.labels().iter().collect();
-        let mut stages = self.pipeline.stream(&labels, self.options);
+        let mut stages = self.pipeline.stream(&labels, &self.options);
         let mut known: BTreeMap<u128, Arc<LineLabels>> = BTreeMap::new();
         let mut of_batch: BTreeSet<(StreamId, u128, i64)> = BTreeSet::new();
         batch.for_each_entry(stream, |entry: EntryRef<'_>| {

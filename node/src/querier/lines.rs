@@ -8,6 +8,7 @@ use bincode::{Decode, Encode};
 use grapevine_gossip::rpc::{Method, Refusal};
 use grapevine_logql::ast::{Expr, LogExpr};
 use grapevine_logql::labels::{Category, LabelSet};
+use grapevine_logql::level::LevelSources;
 use grapevine_logql::pipeline::{Options, Pipeline, Wanted, split_leading};
 use grapevine_logql::print::to_query;
 use grapevine_storage::index::TimeRange;
@@ -46,7 +47,7 @@ pub struct LineJob {
     pub best: Mutex<Best>,
 }
 
-/// What each tenant's pipelines are told: whether lines have a `detected_level`.
+/// What each tenant's pipelines are told: where lines have their `detected_level`.
 #[derive(Clone, Debug, Default)]
 pub struct OptionsOf {
     /// By tenant.
@@ -56,16 +57,16 @@ pub struct OptionsOf {
 impl OptionsOf {
     /// For the tenants of a piece.
     pub fn of_piece(piece: &Piece) -> Self {
-        let levels = piece.asker.detected_level.iter();
-        let of = |(tenant, on): (&Arc<str>, &bool)| {
-            (tenant.clone(), Options { detected_level: *on, now: piece.now })
+        let levels = piece.asker.levels.iter();
+        let of = |(tenant, levels): (&Arc<str>, &Option<Arc<LevelSources>>)| {
+            (tenant.clone(), Options { levels: levels.clone(), now: piece.now })
         };
         OptionsOf { by_tenant: levels.map(of).collect() }
     }
 
     /// For one tenant.
     pub fn of(&self, tenant: &str) -> Options {
-        self.by_tenant.get(tenant).copied().unwrap_or_default()
+        self.by_tenant.get(tenant).cloned().unwrap_or_default()
     }
 }
 
@@ -163,7 +164,7 @@ impl Job for LineJob {
         scanner: &mut Scanner,
     ) -> Result<Result<(), Unreadable>, QueryError> {
         let labels: Vec<(&str, &str)> = work.stream.labels.iter().collect();
-        let mut stages = self.pipeline.stream(&labels, self.options.of(&work.stream.tenant));
+        let mut stages = self.pipeline.stream(&labels, &self.options.of(&work.stream.tenant));
         let mut known: BTreeMap<u128, Arc<LineLabels>> = BTreeMap::new();
         let mut found = Vec::new();
         let mut passed = 0;

@@ -46,6 +46,7 @@ use std::time::Duration;
 use grapevine_logql::ast::{Expr, LogExpr, Matcher as AstMatcher, Stage};
 use grapevine_logql::eval_limits::EvalLimits;
 use grapevine_logql::evaluate;
+use grapevine_logql::level::LevelSources;
 use grapevine_logql::log_select::{Direction, LineSelection};
 use grapevine_logql::parse::parse;
 use grapevine_logql::pipeline::{CompileError, Pipeline, Wanted};
@@ -104,8 +105,8 @@ pub struct Querier {
 pub struct Asker {
     /// The tenants whose streams are asked, at least one; ascending, each once.
     pub tenants: Vec<Arc<str>>,
-    /// For which of them lines have a `detected_level`.
-    pub detected_level: BTreeMap<Arc<str>, bool>,
+    /// Where the `detected_level` of their lines is looked for; none if they have none.
+    pub levels: BTreeMap<Arc<str>, Option<Arc<LevelSources>>>,
     /// Bounds of metric queries.
     pub limits: EvalLimits,
     /// How long it may take.
@@ -229,7 +230,7 @@ impl Querier {
         let Expr::Sample(sample) = expr else {
             return Err(QueryError::Bad("the query asks for lines, not for numbers".into()));
         };
-        let options = PlanOptions { discover_levels: asker.detected_level.values().any(|on| *on) };
+        let options = PlanOptions { discover_levels: asker.levels.values().any(Option::is_some) };
         let plan = MetricPlan::new(sample, options).map_err(|error| QueryError::Bad(error.to_string()))?;
         let query: Arc<str> = to_query(expr).into();
         let spans = plan.leaves.iter().map(|leaf| numbers::span(leaf, steps));

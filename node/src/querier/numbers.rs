@@ -102,7 +102,7 @@ impl Job for LeafJob {
         // Lines of one stream and moment lie in one work. Streams are told apart by what they are, so that it does
         // not matter which worker or which node reads them.
         sums.set_origin(work.stream.id.token());
-        match self.scan.settle(&labels, options, sums)? {
+        match self.scan.settle(&labels, &options, sums)? {
             Fate::Dropped => Ok(Ok(())),
             Fate::Series(series) if !self.reads_text && work.is_run() => {
                 self.count(sums, series, |edges, add| work.count_entries(packs, fetched, scanner, edges, add))
@@ -116,7 +116,7 @@ impl Job for LeafJob {
                 self.each_line(packs, work, fetched, scanner, |ts, _, _| sums.add(series, ts, 1.0))
             }
             Fate::Series(_) | Fate::Lines => {
-                let mut stream = self.scan.stream(&labels, options);
+                let mut stream = self.scan.stream(&labels, &options);
                 self.each_line(packs, work, fetched, scanner, |ts, line, metadata| {
                     stream.add(sums, ts, line, metadata)
                 })

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use grapevine_logql::ast::Expr;
 use grapevine_logql::eval_limits::EvalLimits;
+use grapevine_logql::level::LevelSources;
 use grapevine_logql::log_select::Direction;
 use grapevine_logql::memory::{LogWindow, MemoryEntry, MemoryStream, log_query, metric_query};
 use grapevine_logql::pipeline::Options;
@@ -126,7 +127,7 @@ pub(super) fn asker() -> Asker {
     let tenant: Arc<str> = "fake".into();
     Asker {
         tenants: vec![tenant.clone()],
-        detected_level: BTreeMap::from([(tenant, true)]),
+        levels: BTreeMap::from([(tenant, Some(LevelSources::usual()))]),
         limits: LIMITS,
         timeout: Duration::from_secs(3600),
         explain: false,
@@ -134,7 +135,9 @@ pub(super) fn asker() -> Asker {
 }
 
 pub(super) const LIMITS: EvalLimits = EvalLimits { answer_series_max: 10_000, ..EvalLimits::DEFAULT };
-const OPTIONS: Options = Options { detected_level: true, now: NOW };
+fn options() -> Options {
+    Options { levels: Some(LevelSources::usual()), now: NOW }
+}
 pub(super) const NOW: i64 = START + LENGTH * SECOND;
 
 /// Everything stored, each entry once, streams in the order of [`LABELS`].
@@ -211,7 +214,7 @@ fn shown(answer: Answer) -> Vec<Shown> {
 
 pub(super) async fn check_lines(bed: &Testbed, reference: &[MemoryStream], query: &str, window: LogWindow) {
     let Expr::Log(log) = Querier::parse(query).unwrap() else { panic!("{query} asks for lines") };
-    let expected = log_query(&log, reference, &window, OPTIONS).unwrap();
+    let expected = log_query(&log, reference, &window, &options()).unwrap();
     let expected = expected.into_iter().flat_map(|(labels, lines)| {
         lines.into_iter().map(move |line| (line.ts, labels.pairs().to_vec(), line.line))
     });
@@ -246,7 +249,7 @@ pub(super) async fn check_numbers(bed: &Testbed, reference: &[MemoryStream], que
     let expr = Querier::parse(query).unwrap();
     let Expr::Sample(sample) = &expr else { panic!("{query} asks for numbers") };
     let plan = MetricPlan::new(sample, PlanOptions { discover_levels: true }).unwrap();
-    let expected = metric_query(&plan, reference, steps, &LIMITS, OPTIONS);
+    let expected = metric_query(&plan, reference, steps, &LIMITS, &options());
     let answer = bed.node.querier.numbers(&asker(), &expr, steps).await;
     let (expected, answer) = match (expected, answer) {
         (Ok(expected), Ok(answer)) => (expected, answer),

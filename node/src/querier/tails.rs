@@ -33,6 +33,7 @@ use super::select::compile;
 use super::share::Share;
 use super::sought::log_of;
 use super::spread::Spread;
+use super::wire::SentLevels;
 use crate::cluster::message::{decode, encode};
 use crate::cluster::methods;
 use crate::ingester::followers::{Missed, Subscription, TooMany};
@@ -103,7 +104,7 @@ impl Following {
 pub struct TailWanted {
     tenant: String,
     query: String,
-    detected_level: bool,
+    levels: Option<SentLevels>,
     now: i64,
     ranges: Vec<(u64, u64)>,
 }
@@ -147,7 +148,7 @@ impl Querier {
         let wanted = TailWanted {
             tenant: tenant.to_string(),
             query: to_query(&Expr::Log(log.clone())),
-            detected_level: options.detected_level,
+            levels: options.levels.as_deref().map(SentLevels::from),
             now: options.now,
             ranges: Vec::new(),
         };
@@ -171,7 +172,7 @@ impl Querier {
     /// The query cannot be read here, or the caller is gone.
     pub(super) async fn tell(&self, wanted: TailWanted, reply: &mut Reply) -> Result<(), Refusal> {
         let log = log_of(&wanted.query)?;
-        let options = Options { detected_level: wanted.detected_level, now: wanted.now };
+        let options = Options { levels: wanted.levels.as_ref().map(SentLevels::received), now: wanted.now };
         let failed = |error: QueryError| Refusal::new(RefusalCode::Invalid, error.to_string());
         let tailer = Tailer::new(&log, options, Duration::ZERO).map_err(failed)?;
         let tenant: Arc<str> = wanted.tenant.into();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bincode::{Decode, Encode};
 use grapevine_gossip::ring::InvalidName;
 use grapevine_logql::eval_limits::EvalLimits;
+use grapevine_logql::level::LevelSources;
 use grapevine_storage::atom::PushId;
 use grapevine_storage::index::Day;
 
@@ -28,8 +29,8 @@ pub struct Message<W> {
 /// [`Piece`] as it travels.
 #[derive(Clone, Debug, Encode, Decode)]
 struct SentPiece {
-    /// Tenants, and whether their lines have a `detected_level`.
-    tenants: Vec<(String, bool)>,
+    /// Tenants, and where the `detected_level` of their lines is looked for.
+    tenants: Vec<(String, Option<SentLevels>)>,
     explain: bool,
     limits: [u64; 4],
     ranges: Vec<(u64, u64)>,
@@ -58,12 +59,12 @@ impl<W> Message<W> {
     /// Asks `question` about a piece.
     pub fn new(piece: &Piece, question: W) -> Self {
         let asker = &piece.asker;
-        let level = |tenant: &Arc<str>| asker.detected_level.get(tenant).copied().unwrap_or_default();
+        let levels = |tenant: &Arc<str>| asker.levels.get(tenant)?.as_deref().map(SentLevels::from);
         let limits = &asker.limits;
         let limits =
             [limits.answer_series_max, limits.leaf_series_max, limits.points_max, limits.leaf_bytes_max];
         let piece = SentPiece {
-            tenants: asker.tenants.iter().map(|tenant| (tenant.to_string(), level(tenant))).collect(),
+            tenants: asker.tenants.iter().map(|tenant| (tenant.to_string(), levels(tenant))).collect(),
             explain: asker.explain,
             limits: limits.map(|limit| limit as u64),
             ranges: piece.share.arcs(),
@@ -79,7 +80,7 @@ impl<W> Message<W> {
     /// It says something that cannot be.
     pub fn piece(&self, timeout: Duration) -> Result<Piece, MessageError> {
         let sent = &self.piece;
-        let ascend = |pair: &[(String, bool)]| pair[0].0 < pair[1].0;
+        let ascend = |pair: &[(String, Option<SentLevels>)]| pair[0].0 < pair[1].0;
         if sent.tenants.is_empty() || !sent.tenants.windows(2).all(ascend) {
             return Err(malformed("its tenants do not ascend"));
         }
@@ -87,7 +88,7 @@ impl<W> Message<W> {
             return Err(malformed(format!("it names more than `{UNCONFIRMED_MAX}` pushes")));
         }
         let tenants: Vec<Arc<str>> = sent.tenants.iter().map(|(tenant, _)| tenant.as_str().into()).collect();
-        let levels = sent.tenants.iter().map(|(_, level)| *level);
+        let levels = sent.tenants.iter().map(|(_, levels)| levels.as_ref().map(SentLevels::received));
         let [answer_series_max, leaf_series_max, points_max, leaf_bytes_max] =
             sent.limits.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         // What one node holds for a query is bounded by that node, whatever is asked.
@@ -98,14 +99,34 @@ impl<W> Message<W> {
             points_max: points_max.min(own.points_max),
             leaf_bytes_max: leaf_bytes_max.min(own.leaf_bytes_max),
         };
-        let detected_level = tenants.iter().cloned().zip(levels).collect();
-        let asker = Asker { tenants, detected_level, limits, timeout, explain: sent.explain };
+        let levels = tenants.iter().cloned().zip(levels).collect();
+        let asker = Asker { tenants, levels, limits, timeout, explain: sent.explain };
         Ok(Piece {
             asker: Arc::new(asker),
             share: Share::of_arcs(&sent.ranges),
             now: sent.now,
             unconfirmed: sent.unconfirmed.iter().map(received).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+/// [`LevelSources`] as they travel.
+#[derive(Clone, Debug, Encode, Decode)]
+pub(super) struct SentLevels {
+    fields: Vec<String>,
+    json_depth: u64,
+}
+
+impl From<&LevelSources> for SentLevels {
+    fn from(sources: &LevelSources) -> Self {
+        SentLevels { fields: sources.fields().to_vec(), json_depth: sources.json_depth() as u64 }
+    }
+}
+
+impl SentLevels {
+    pub(super) fn received(&self) -> Arc<LevelSources> {
+        let depth = usize::try_from(self.json_depth).unwrap_or(0);
+        Arc::new(LevelSources::new(self.fields.clone(), depth))
     }
 }
 
@@ -151,6 +172,7 @@ mod tests {
 
     use grapevine_gossip::ring::{Token, TokenRange};
     use grapevine_logql::eval_limits::EvalLimits;
+    use grapevine_logql::level::LevelSources;
     use grapevine_storage::atom::PushId;
     use proptest::prelude::{any, prop, proptest};
 
@@ -167,9 +189,10 @@ mod tests {
 
     fn piece() -> Piece {
         let tenants: Vec<Arc<str>> = vec!["a".into(), "b".into()];
-        let detected_level = BTreeMap::from([(tenants[0].clone(), true), (tenants[1].clone(), false)]);
+        let sources = LevelSources::new(vec!["prio".into()], 3);
+        let levels = BTreeMap::from([(tenants[0].clone(), Some(sources.into())), (tenants[1].clone(), None)]);
         let timeout = Duration::from_secs(7);
-        let asker = Asker { tenants, detected_level, limits: EvalLimits::DEFAULT, timeout, explain: true };
+        let asker = Asker { tenants, levels, limits: EvalLimits::DEFAULT, timeout, explain: true };
         let share = Share::of([TokenRange { first: Token(5), last: Token(9) }]);
         let push = PushId { origin: u64::MAX, sequence: 3 };
         let doubt = Doubt::Push(push);

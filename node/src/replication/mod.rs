@@ -230,6 +230,11 @@ impl Replication {
         tokio::join!(self.tell_news(), self.compare_all(), self.announce_all(), self.keep_learning());
     }
 
+    /// How many members take pushes now, this one among them.
+    pub fn living(&self) -> usize {
+        self.placement.now().view().living().max(1)
+    }
+
     /// Where streams belong now.
     pub fn placement(&self) -> Arc<Placement> {
         let placement = self.placement.now();

@@ -34,7 +34,7 @@ fn streams() -> Vec<MemoryStream> {
 fn answer(query: &str, steps: &Steps, limits: &EvalLimits) -> Result<QueryValue, EvalError> {
     let Expr::Sample(sample) = parse(query).unwrap() else { panic!("`{query}` asks for lines") };
     let plan = MetricPlan::new(&sample, PlanOptions::default()).unwrap();
-    metric_query(&plan, &streams(), steps, limits, Options::default()).map_err(|error| match error {
+    metric_query(&plan, &streams(), steps, limits, &Options::default()).map_err(|error| match error {
         MemoryError::Eval(error) => error,
         MemoryError::Compile(error) => panic!("`{query}`: {error}"),
     })

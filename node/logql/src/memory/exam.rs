@@ -59,7 +59,7 @@ fn answer(case: &Value, streams: &[MemoryStream]) -> Answer {
                 interval: number("interval_ms") as u64 * 1_000_000,
                 categorize: case["categorize"] == true,
             };
-            let found = log_query(&log, streams, &window, Options::default()).map_err(|e| e.to_string())?;
+            let found = log_query(&log, streams, &window, &Options::default()).map_err(|e| e.to_string())?;
             let streams = found.iter().map(|(labels, lines)| {
                 let lines: Vec<Value> = lines.iter().map(|line| log_line(line, window.categorize)).collect();
                 Value::from(vec![map(labels), Value::from(lines)])
@@ -70,7 +70,7 @@ fn answer(case: &Value, streams: &[MemoryStream]) -> Answer {
             let steps = if step == 0 { Ok(Steps::instant(start)) } else { Steps::range(start, end, step) }
                 .map_err(|e| e.to_string())?;
             let plan = MetricPlan::new(&sample, PlanOptions::default()).map_err(|e| e.to_string())?;
-            let found = metric_query(&plan, streams, &steps, &EvalLimits::DEFAULT, Options::default());
+            let found = metric_query(&plan, streams, &steps, &EvalLimits::DEFAULT, &Options::default());
             found.map(|value| shown(&value)).map_err(|e| e.to_string())
         }
     }

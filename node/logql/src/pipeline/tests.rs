@@ -11,7 +11,7 @@ fn stages(query: &str) -> Vec<Stage> {
 fn run(
     query: &str,
     wanted: &Wanted,
-    options: Options,
+    options: &Options,
     line: &[u8],
     metadata: &[(&str, &str)],
 ) -> Option<String> {
@@ -32,7 +32,7 @@ fn run(
 }
 
 fn check(query: &str, line: &str, expected: Option<&str>) {
-    let got = run(query, &Wanted::All, Options::default(), line.as_bytes(), &[("trace", "t")]);
+    let got = run(query, &Wanted::All, &Options::default(), line.as_bytes(), &[("trace", "t")]);
     assert_eq!(got.as_deref(), expected, "{query} on {line}");
 }
 
@@ -122,7 +122,7 @@ fn filters_that_see_the_stored_line_can_be_split_off() {
 fn parsers_extract_only_what_somebody_looks_at() {
     let only = |names: &[&str]| Wanted::Only(names.iter().map(ToString::to_string).collect());
     let check = |query: &str, wanted: &Wanted, line: &str, expected: Option<&str>| {
-        let got = run(query, wanted, Options::default(), line.as_bytes(), &[]);
+        let got = run(query, wanted, &Options::default(), line.as_bytes(), &[]);
         assert_eq!(got.as_deref(), expected, "{query} on {line}");
     };
     let line = r#"{"a":"1","b":{"c":"2","d":"3"},"app":"y"}"#;
@@ -137,9 +137,9 @@ fn parsers_extract_only_what_somebody_looks_at() {
 
 #[test]
 fn a_level_is_metadata_that_parsers_give_way_to() {
-    let options = Options { detected_level: true, now: 0 };
+    let options = Options { levels: Some(LevelSources::usual()), now: 0 };
     let check = |query: &str, wanted: &Wanted, line: &str, expected: Option<&str>| {
-        let got = run(query, wanted, options, line.as_bytes(), &[]);
+        let got = run(query, wanted, &options, line.as_bytes(), &[]);
         assert_eq!(got.as_deref(), expected, "{query} on {line}");
     };
     let error = Wanted::Only(["detected_level".to_string()].into());
@@ -155,6 +155,9 @@ fn a_level_is_metadata_that_parsers_give_way_to() {
         "detected_level=mine",
         Some("detected_level=mine | app=x sm:detected_level=unknown p:detected_level_extracted=mine"),
     );
+    let called = |level: &str| run("", &Wanted::All, &options, b"an error", &[("detected_level", level)]);
+    assert_eq!(called("WRN").as_deref(), Some("an error | app=x sm:detected_level=warn"));
+    assert_eq!(called("Notice").as_deref(), Some("an error | app=x sm:detected_level=Notice"));
     check(
         "| unpack",
         &Wanted::All,

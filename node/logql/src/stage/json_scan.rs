@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// Objects within objects that are looked into; deeper ones are skipped. Bounds recursion, and the cost of
 /// skipping: each level is measured before it is entered.
-pub(super) const DEPTH_MAX: usize = 64;
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// Why an object could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

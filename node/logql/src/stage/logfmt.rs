@@ -119,13 +119,24 @@ fn note(error: LogfmtError, extract: &mut Extract<'_>) -> bool {
     true
 }
 
-/// Hands the pairs of a line that can be read to `found` until that says stop.
-pub(crate) fn logfmt_pairs(line: &[u8], found: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-    let mut unquoted = Vec::new();
-    let mut pairs = Pairs::new(line, &mut unquoted);
-    while let Some(pair) = pairs.next() {
-        if pair.is_ok_and(|(key, value)| !found(key, value)) {
-            return;
+/// What `read` makes of the value of the first of these names, in any case, that a line has. A pair that cannot be
+/// read ends the line, as for Loki where it looks for fields by itself.
+pub(crate) fn logfmt_value<T>(
+    line: &[u8],
+    names: &[String],
+    unquoted: &mut Vec<u8>,
+    read: impl Fn(&[u8]) -> T,
+) -> Option<T> {
+    let mut pairs = Pairs::new(line, unquoted);
+    let (mut best, mut found) = (names.len(), None);
+    while let Some(Ok((key, value))) = pairs.next() {
+        let better = names[..best].iter().position(|name| name.as_bytes().eq_ignore_ascii_case(key));
+        if let Some(rank) = better {
+            (best, found) = (rank, Some(read(value)));
+        }
+        if best == 0 {
+            break;
         }
     }
+    found
 }

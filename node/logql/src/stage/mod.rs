@@ -24,6 +24,8 @@ mod text;
 mod unpack;
 
 pub(crate) use json::json_strings;
-pub(crate) use logfmt::logfmt_pairs;
+pub(crate) use json_scan::DEPTH_MAX as JSON_DEPTH_MAX;
+pub(crate) use logfmt::logfmt_value;
 pub use path::PathError;
+pub(crate) use path::{JsonPath, json_value};
 pub(crate) use step::{Scratch, Step};

@@ -5,6 +5,8 @@ use std::str::Chars;
 
 use thiserror::Error;
 
+use crate::stage::json_scan::{Members, elements};
+
 /// An expression that says no place.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("cannot parse expression `{expression}`: {reason}")]
@@ -26,6 +28,46 @@ pub(super) enum Segment {
 pub(super) fn json_path(expression: &str) -> Result<Vec<Segment>, PathError> {
     let mut reader = Reader { rest: expression.chars().peekable() };
     reader.path().map_err(|reason| PathError { expression: expression.into(), reason })
+}
+
+/// A place in JSON, such as `trace.ids[0]`.
+#[derive(Clone, Debug)]
+pub(crate) struct JsonPath(Vec<Segment>);
+
+impl JsonPath {
+    /// Reads an expression.
+    pub(crate) fn parse(expression: &str) -> Result<Self, PathError> {
+        json_path(expression).map(JsonPath)
+    }
+}
+
+/// The value at a place in a JSON object as it stands there, a string without its quotes.
+pub(crate) fn json_value<'j>(object: &'j [u8], path: &JsonPath) -> Option<&'j [u8]> {
+    path.0.iter().try_fold(object, |data, segment| match segment {
+        Segment::Key(name) => member(data, name.as_bytes()),
+        Segment::Index(wanted) if data.starts_with(b"[") => {
+            let mut found = None;
+            elements(data, |index, value| {
+                found = (index == *wanted).then_some(value.raw);
+                index < *wanted
+            });
+            found
+        }
+        Segment::Index(_) => None,
+    })
+}
+
+fn member<'j>(object: &'j [u8], name: &[u8]) -> Option<&'j [u8]> {
+    let mut members = Members::enter(object).ok()?;
+    loop {
+        members.find_key().ok()??;
+        let is_it = members.key() == name;
+        let value = members.value().ok()?;
+        if is_it {
+            return Some(value.raw);
+        }
+        members.advance().ok()?;
+    }
 }
 
 /// Reads the key of `logfmt`: a name, or any text in quotes.

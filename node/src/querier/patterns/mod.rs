@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 use grapevine_gossip::rpc::{Method, Refusal};
 use grapevine_logql::ast::{Expr, LogExpr};
-use grapevine_logql::level::detect;
+use grapevine_logql::level::LevelSources;
 use grapevine_logql::pipeline::{Pipeline, Wanted};
 use grapevine_logql::print::to_query;
 use grapevine_storage::index::TimeRange;
@@ -272,14 +272,16 @@ impl Job for PatternJob {
     ) -> Result<Result<(), Unreadable>, QueryError> {
         let PatternLocal { scanner, miner, passed } = local;
         let labels: Vec<(&str, &str)> = work.stream.labels.iter().collect();
-        let mut stages = self.pipeline.stream(&labels, self.options.of(&work.stream.tenant));
+        let options = self.options.of(&work.stream.tenant);
+        let mut stages = self.pipeline.stream(&labels, &options);
+        let (levels, mut buffer) = (options.levels.unwrap_or_else(LevelSources::usual), Vec::new());
         let before = *passed;
         let read = work.lines::<()>(packs, fetched, scanner, &self.filter, self.span, &mut |line| {
             let Some(outcome) = stages.process(line.timestamp, line.line, line.metadata) else {
                 return ControlFlow::Continue(());
             };
             if passed.is_multiple_of(self.one_in) {
-                let level = detect(&labels, line.metadata, line.line);
+                let level = levels.detect(&labels, line.metadata, line.line, &mut buffer);
                 miner.add(level, line.timestamp, outcome.line, self.one_in);
             }
             *passed += 1;
