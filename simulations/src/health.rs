@@ -85,7 +85,8 @@ pub fn weigh(store: &FaultyStore, quiet: Duration, nodes: &Nodes, clients: &Clie
     let contents = futures_util::future::FutureExt::now_or_never(store.contents());
     let contents = contents.context("memory answers at once")??;
     let (mut all, mut wanted, mut surplus) = (0, 0, Vec::new());
-    let mut copies: BTreeMap<u128, usize> = BTreeMap::new();
+    // The packs that hold each line, by their keys.
+    let mut holders: BTreeMap<u128, Vec<&str>> = BTreeMap::new();
     for (key, bytes) in contents.iter().filter(|(key, _)| key.as_ref().ends_with(".gz")) {
         let knowing = known.get(key.as_ref());
         let name = PackName::parse(key.as_ref());
@@ -96,19 +97,24 @@ pub fn weigh(store: &FaultyStore, quiet: Duration, nodes: &Nodes, clients: &Clie
         MultiGzDecoder::new(&bytes[..])
             .read_to_end(&mut text)
             .with_context(|| format!("read pack `{key}`"))?;
-        let (mut lines, mut doubled) = (0, 0);
+        let (mut lines, mut doubled, mut others) = (0, 0, BTreeSet::new());
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             all += line.len();
             lines += 1;
-            let copies = copies.entry(xxhash_rust::xxh3::xxh3_128(line)).or_default();
-            *copies += 1;
-            match *copies <= clients.times_sent(&String::from_utf8_lossy(line)) {
+            let holders = holders.entry(xxhash_rust::xxh3::xxh3_128(line)).or_default();
+            match holders.len() < clients.times_sent(&String::from_utf8_lossy(line)) {
                 true => wanted += line.len(),
-                false => doubled += 1,
+                false => {
+                    doubled += 1;
+                    others.extend(holders.iter().copied());
+                }
             }
+            holders.push(key.as_ref());
         }
         if doubled > 0 {
-            surplus.push(format!("{doubled} of the {lines} lines of `{key}`, which nodes {knowing:?} know"));
+            surplus.push(format!(
+                "{doubled} of the {lines} lines of `{key}`, which nodes {knowing:?} know, are in {others:?} too"
+            ));
         }
     }
     let factor = if wanted == 0 { 1.0 } else { all as f64 / wanted as f64 };

@@ -71,10 +71,11 @@ fn the_store_holds_each_line_once_after_a_while() {
 /// What broke in each and what mended it is in `ARCHITECTURE.md`.
 #[test]
 fn seeds_that_once_lost_lines_or_left_them_out_without_a_warning_hold() {
-    let seeds: [(&[&str], u64); 8] = [
+    let seeds: [(&[&str], u64); 9] = [
         (&["three-nodes"], 4),
         (&["three-nodes"], 5),
         (&["three-nodes", "--minutes", "2"], 31),
+        (&["three-nodes", "--minutes", "2"], 101),
         (&["all-power-lost"], 2),
         (&["five-nodes-two-zones"], 1),
         (&["five-nodes-two-zones"], 121),

@@ -12,13 +12,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use grapevine_storage::chunk_store::StoreError;
 use grapevine_storage::index::{Day, DayIndex, IndexError, NewPack, PackId, PackRecord, PackState};
+use grapevine_storage::pack::merge::MergeError;
+use grapevine_storage::pack::writer::WriteError;
 use grapevine_storage::pack::{Level, PackReader};
 use grapevine_storage::stream::StreamId;
 
+use super::rebuild::is_of_the_pack;
 use super::{Housekeeper, doubled, lock};
 use crate::disk::Rung;
 use crate::exec::Lane;
 use crate::ingester::records::object_key;
+use crate::ingester::spool::SpoolError;
 
 /// Packs below this are small: reading one costs more in requests than in bytes.
 const SMALL_BYTES: u64 = 64 << 20;
@@ -134,7 +138,7 @@ impl Housekeeper {
                 drop(turn);
                 match merged {
                     // The next round tries again.
-                    Err(error) if is_outage(&error) => return Err(error),
+                    Err(error) if is_passing(&error) => return Err(error),
                     Err(error) => {
                         lock(&self.unmergeable).extend(ids);
                         outcome = outcome.and(Err(error));
@@ -231,7 +235,11 @@ impl Housekeeper {
             let bytes = self.store.get_range(&record.object_key, range).await?;
             at += bytes.len() as u64;
             let target = path.clone();
-            let append = move || File::options().create(true).append(true).open(target)?.write_all(&bytes);
+            let append = move || {
+                let file = File::options().create(true).append(true).open(&target);
+                let failed = |source| SpoolError::Io { action: "copy a pack to", path: target, source };
+                file.and_then(|mut file| file.write_all(&bytes)).map_err(failed)
+            };
             self.env.exec.run(Lane::Disk, append).await?;
         }
         Ok(path)
@@ -244,9 +252,22 @@ impl Housekeeper {
     }
 }
 
-/// Whether the chunk store failed, and not what it holds.
-pub(super) fn is_outage(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<StoreError>().is_some_and(|error| error.kind.is_retryable())
+/// Whether what failed passes: the chunk store, this node's disk or its index, and not what packs hold.
+pub(super) fn is_passing(error: &anyhow::Error) -> bool {
+    let of_store = |error: &StoreError| error.kind.is_retryable();
+    let of_spool = |error: &SpoolError| {
+        use SpoolError::{Damaged, Io, Merge, Write};
+        match error {
+            Io { .. } | Write(WriteError::Write(_)) | Merge(MergeError::Write(WriteError::Write(_))) => true,
+            Write(_) | Merge(_) | Damaged(_) => false,
+        }
+    };
+    let of_index = |error: &IndexError| !is_of_the_pack(error);
+    error.chain().any(|cause| {
+        cause.downcast_ref().is_some_and(of_store)
+            || cause.downcast_ref().is_some_and(of_spool)
+            || cause.downcast_ref().is_some_and(of_index)
+    })
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {

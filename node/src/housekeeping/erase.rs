@@ -20,7 +20,7 @@ use grapevine_storage::index::{Day, DayIndex, IndexError, NewPack, PackId, PackR
 use grapevine_storage::pack::{Level, PackReader, holds_any};
 use grapevine_storage::stream::StreamId;
 
-use super::compact::is_outage;
+use super::compact::is_passing;
 use super::{Housekeeper, lock};
 use crate::deletes::matcher::{Deletion, Eraser};
 use crate::deletes::{DeleteError, DeleteRequest, Deletes};
@@ -254,7 +254,7 @@ impl Housekeeper {
         };
         self.remove_copies(copies).await?;
         let looked = looked.inspect_err(|error| {
-            if !is_outage(error) {
+            if !is_passing(error) {
                 lock(&self.unmergeable).push(id);
             }
         });

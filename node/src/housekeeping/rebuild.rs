@@ -207,7 +207,7 @@ impl Housekeeper {
                 match summary? {
                     Ok(summary) => match self.add(day, &stored, summary).await {
                         Ok(()) => found.added.push(stored.key),
-                        Err(error) if is_of_the_pack(&error) => {
+                        Err(error) if error.downcast_ref().is_some_and(is_of_the_pack) => {
                             found.unreadable.push((stored.key, format!("{error:#}")));
                         }
                         // All of it is tried again soon, instead of taking the pack for damaged until the next time
@@ -331,9 +331,8 @@ impl Housekeeper {
 }
 
 /// Whether a pack cannot be indexed for what it says, and not because the index failed.
-fn is_of_the_pack(error: &anyhow::Error) -> bool {
-    let refused = error.downcast_ref::<IndexError>();
-    refused.is_some_and(|error| matches!(error, IndexError::Invalid { .. } | IndexError::TooLarge { .. }))
+pub(super) fn is_of_the_pack(error: &IndexError) -> bool {
+    matches!(error, IndexError::Invalid { .. } | IndexError::TooLarge { .. })
 }
 
 /// Marks the days whose spooled packs the index lost, and removes packs of a flush that a crash cut off before they

@@ -154,6 +154,21 @@ async fn small_packs_of_a_past_day_become_one_and_the_others_go_after_a_grace() 
 }
 
 #[tokio::test]
+async fn a_merge_that_the_disk_refuses_is_made_once_the_disk_takes_it() {
+    let bed = Bed::new(&[]).await;
+    for line in ["one", "two"] {
+        bed.push(&["a"], line).await;
+    }
+    bed.set_time(Day(DAY.0 + 1), 12);
+    let [spool, elsewhere] = ["spool", "elsewhere"].map(|name| bed.dir.path().join(name));
+    std::fs::rename(&spool, &elsewhere).unwrap();
+    bed.keeper().compact().await.unwrap_err();
+    std::fs::rename(&elsewhere, &spool).unwrap();
+    bed.keeper().compact().await.unwrap();
+    assert_eq!(bed.found(), pairs(&[("a", 1)]));
+}
+
+#[tokio::test]
 async fn expired_streams_are_hidden_then_rewritten_and_whole_days_dropped() {
     let rules = r#"[{ selector = '{app=~"short.*"}', priority = 1, period = "1d" }]"#;
     let bed = Bed::new(&[("limits.retention_period", "4d"), ("limits.retention_stream", rules)]).await;
