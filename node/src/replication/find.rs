@@ -24,26 +24,36 @@ impl Replication {
         object_key: &str,
         from: Option<SocketAddr>,
     ) -> Result<Option<(PackSummary, PackState)>> {
-        let stored = self.parts.store.head(object_key).await;
-        if let Ok(object) = &stored
-            && let Ok(summary) = self.summary(object_key, Some(object.bytes)).await?
-        {
+        // One that does not answer may have it; so may a member.
+        if let Ok(Some(summary)) = self.stored(object_key).await {
             return Ok(Some((summary, PackState::Shipped)));
         }
         if self.fetch_from_any(object_key, from).await? {
             return Ok(Some((self.summary(object_key, None).await??, PackState::Spooled)));
         }
-        match stored {
-            Err(error) if error.kind != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(None),
-        }
+        // Again: it may have come there after the store was asked, and before who had it was.
+        Ok(self.stored(object_key).await?.map(|summary| (summary, PackState::Shipped)))
     }
 
-    /// Brings a pack into the spool from any member that lives. Returns whether one had it.
+    /// What a pack in the store says of itself; none if the store has no such pack, or none that is whole.
+    async fn stored(&self, object_key: &str) -> Result<Option<PackSummary>> {
+        let bytes = match self.parts.store.head(object_key).await {
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+            stored => stored?.bytes,
+        };
+        Ok(self.summary(object_key, Some(bytes)).await?.ok())
+    }
+
+    /// Brings a pack into the spool, unless it is there, from any member that lives. Returns whether one had it.
     ///
     /// # Errors
     /// None had it that answered, and one did not.
     async fn fetch_from_any(&self, object_key: &str, first: Option<SocketAddr>) -> Result<bool> {
+        // Who has just started may be the only one to have it, and know of nobody yet.
+        let spooled = self.parts.spool.path(object_key);
+        if self.parts.env.exec.run(Lane::Disk, move || spooled.is_file()).await {
+            return Ok(true);
+        }
         let placement = self.placement();
         let others = placement.live_peers().map(|peer| peer.address).filter(|at| Some(*at) != first);
         let mut outcome = Ok(false);

@@ -93,6 +93,24 @@ async fn a_pack_that_is_gone_from_a_members_own_store_comes_back_from_another() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pack_on_its_way_from_this_nodes_spool_is_not_lost_although_nobody_else_is_there() {
+    let mut trio = packed(true).await;
+    for n in [1, 2] {
+        trio.stop(n).await;
+    }
+    trio.until("nobody else is there", |node| {
+        node.replication.as_ref().unwrap().placement().live_peers().next().is_none()
+    })
+    .await;
+    let node = &trio.bed(0).node;
+    let (key, path) = stored(node).remove(0);
+    let replication = node.replication.as_ref().unwrap();
+    std::fs::rename(&path, replication.parts.spool.path(&key)).unwrap();
+    let found = replication.find_pack(&key, None).await.unwrap();
+    assert_eq!(found.map(|(_, state)| state), Some(PackState::Spooled));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_all_who_knew_of_packs_may_be_gone_answers_say_so_until_the_store_is_looked_through() {
     let mut trio = packed(true).await;
     let (dir, flags) = trio.stop(2).await;
