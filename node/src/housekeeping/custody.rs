@@ -23,7 +23,7 @@ pub trait Custody: Send + Sync + fmt::Debug {
     /// expired. Else other streams of the pack are other nodes', and are left in.
     fn sees_all(&self) -> bool;
 
-    /// Whether it is known which streams are this node's: not before it has a place in the ring.
+    /// Whether it is known which streams are this node's: not before it has a place in the ring, and knows the others.
     fn is_settled(&self) -> bool;
 
     /// The tokens of the streams that the index is to hold; none if it is to hold all.

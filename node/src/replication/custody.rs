@@ -40,11 +40,11 @@ pub(super) fn tender<'a>(placement: &'a Placement, object_key: &str) -> Option<&
 impl Custody for OwnersCustody {
     fn tends(&self, object_key: &str) -> bool {
         let placement = self.placement.now();
-        tender(&placement, object_key) == Some(placement.me())
+        self.is_settled() && tender(&placement, object_key) == Some(placement.me())
     }
 
     fn packs(&self, stream: StreamId) -> bool {
-        self.placement.now().is_primary(stream)
+        self.is_settled() && self.placement.now().is_primary(stream)
     }
 
     fn deletes(&self, object_key: &str) -> bool {
@@ -57,9 +57,11 @@ impl Custody for OwnersCustody {
         false
     }
 
+    /// Nor before somebody was heard of: alone in its ring, a member would take everything for its own.
     fn is_settled(&self) -> bool {
         let placement = self.placement.now();
-        placement.ring().member(placement.me()).is_some_and(|me| !me.tokens.is_empty())
+        let is_placed = placement.ring().member(placement.me()).is_some_and(|me| !me.tokens.is_empty());
+        is_placed && self.placement.knows_others()
     }
 
     fn reach(&self) -> Option<Arcs> {

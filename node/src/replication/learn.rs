@@ -107,7 +107,9 @@ impl Replication {
     async fn learn_once(&self, last: &Mutex<Instant>) -> Result<()> {
         self.seek_missing().await?;
         let placement = self.placement();
-        if placement.ring().member(placement.me()).is_none_or(|me| me.tokens.is_empty()) {
+        let is_placed = placement.ring().member(placement.me()).is_some_and(|me| !me.tokens.is_empty());
+        // Alone in its ring a node that has just started would look for everybody's streams in every pack.
+        if !is_placed || !self.placement.knows_others() {
             return Ok(());
         }
         let members = placement.ring().members().iter().map(|member| member.id.to_string()).collect();

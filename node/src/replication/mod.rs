@@ -45,12 +45,14 @@ mod widen;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use grapevine_gossip::ring::{NodeId, RingHash};
 use grapevine_storage::atom::{PushId, PushSet};
 use grapevine_storage::chunk_store::ChunkStore;
 use grapevine_storage::index::Index;
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 use self::common::Collects;
 use self::confirmed::{Confirmed, run_of};
@@ -77,6 +79,9 @@ use crate::rules::Rules;
 const LAG_BYTES_MAX: usize = 64 << 20;
 /// Unit in which lag is counted, so that it fits a semaphore.
 const LAG_UNIT: usize = 1024;
+
+/// How long after its start a node expects to hear of others before it takes itself for the only one that is left.
+const HEARD_MAX: Duration = Duration::from_secs(10);
 
 /// Runs of pushes remembered as taken; beyond them all are forgotten, and some are fetched a second time, to no effect.
 const TAKEN_RUNS_MAX: usize = 65_536;
@@ -159,6 +164,8 @@ impl News {
 #[derive(Debug)]
 pub struct Placements {
     cluster: Arc<Cluster>,
+    /// When this node started.
+    since: Instant,
     latest: Mutex<Arc<Placement>>,
 }
 
@@ -166,7 +173,12 @@ impl Placements {
     /// By what a cluster's member sees.
     pub fn new(cluster: Arc<Cluster>) -> Self {
         let latest = Placement::new(cluster.me().clone(), cluster.replication_factor(), cluster.view());
-        Placements { cluster, latest: Mutex::new(Arc::new(latest)) }
+        Placements { cluster, since: Instant::now(), latest: Mutex::new(Arc::new(latest)) }
+    }
+
+    /// Whether others were heard of since the start, if there are any, or have had time to be.
+    pub fn knows_others(&self) -> bool {
+        !self.cluster.is_cut_off() || self.since.elapsed() >= HEARD_MAX
     }
 
     /// As of now.
