@@ -17,8 +17,9 @@ use anyhow::Context;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use grapevine_storage::chunk_store::ChunkStore;
-use grapevine_storage::index::{Day, DayIndex, Index, IndexError, NewPack, PackState};
+use grapevine_storage::index::{Day, DayIndex, Index, IndexError, NewPack, PackState, holds};
 use grapevine_storage::pack::{PackError, PackReader, PackSummary, ReadAt};
+use grapevine_storage::stream::StreamId;
 
 use super::pack_name::PackName;
 use super::{Housekeeper, lock};
@@ -266,14 +267,18 @@ impl Housekeeper {
         Ok((stored, missing))
     }
 
-    /// The keys of the packs of a day that are in the chunk store, by the index, and of which something is to be found.
+    /// The keys of the packs of a day that are in the chunk store, by the index, and of which something is to be found
+    /// here. Of those whose streams have become others' this node does not hear when they are replaced.
     async fn shipped(&self, day: Day) -> anyhow::Result<BTreeSet<String>> {
         let Some(index) = self.open(day).await? else { return Ok(BTreeSet::new()) };
+        let reach = self.custody.reach();
+        let is_ours = move |stream: StreamId| reach.as_ref().is_none_or(|arcs| holds(arcs, stream.token()));
         let look = move || {
             index.read(|snapshot| {
                 let mut keys = BTreeSet::new();
                 for (id, record) in snapshot.packs()? {
-                    if record.state == PackState::Shipped && !snapshot.contents(id)?.is_empty() {
+                    let mut contents = snapshot.contents(id)?.into_iter();
+                    if record.state == PackState::Shipped && contents.any(|(stream, _)| is_ours(stream)) {
                         keys.insert(record.object_key);
                     }
                 }

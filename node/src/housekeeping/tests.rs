@@ -1,6 +1,7 @@
 //! Housekeeping on a whole node with real files: what is pushed, packed, lost, merged, deleted and expired.
 
 mod erase;
+mod others;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
