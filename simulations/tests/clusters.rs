@@ -71,16 +71,18 @@ fn the_store_holds_each_line_once_after_a_while() {
 /// What broke in each and what mended it is in `ARCHITECTURE.md`.
 #[test]
 fn seeds_that_once_lost_lines_or_left_them_out_without_a_warning_hold() {
-    let seeds: [(&[&str], u64); 9] = [
+    let seeds: [(&[&str], u64); 11] = [
         (&["three-nodes"], 4),
         (&["three-nodes"], 5),
         (&["three-nodes", "--minutes", "2"], 31),
         (&["three-nodes", "--minutes", "2"], 101),
         (&["all-power-lost"], 2),
         (&["five-nodes-two-zones"], 1),
+        (&["five-nodes-two-zones"], 11),
         (&["five-nodes-two-zones"], 121),
         (&["five-nodes-two-zones"], 193),
         (&["grows-and-shrinks"], 3),
+        (&["two-flaky-shops-and-a-head-office"], 2),
     ];
     for (arguments, seed) in seeds {
         let found = hunt(arguments, false).run(seed..seed + 1, true, &|_, _| ()).unwrap();
