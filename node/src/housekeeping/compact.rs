@@ -175,16 +175,37 @@ impl Housekeeper {
     }
 
     async fn merge(&self, day: Day, batch: Batch) -> anyhow::Result<()> {
-        let (mut copies, count) = (Vec::new(), batch.len() as u64);
-        let merged = self.merge_copies(day, batch, &mut copies).await;
-        let removed = self.remove_copies(copies).await;
-        merged.and(removed).with_context(|| format!("merge packs of {day}"))?;
+        let (count, now) = (batch.len() as u64, self.env.clock.now());
+        self.merge_into(day, batch, move |index, old, pack| {
+            index.replace_packs(old, pack, now)?;
+            Ok(true)
+        })
+        .await?;
         self.metrics.packs_merged.inc_by(count);
         Ok(())
     }
 
+    /// Makes one pack of several, durable in the spool, and tells others of it where `commit` says that it is indexed now.
+    pub(super) async fn merge_into(
+        &self,
+        day: Day,
+        batch: Batch,
+        commit: impl FnOnce(&DayIndex, &[PackId], &NewPack) -> anyhow::Result<bool> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let mut copies = Vec::new();
+        let merged = self.merge_copies(day, batch, commit, &mut copies).await;
+        let removed = self.remove_copies(copies).await;
+        merged.and(removed).with_context(|| format!("merge packs of {day}"))
+    }
+
     /// Merges; `copies` learns of every file that is no longer needed afterwards, whatever happens.
-    async fn merge_copies(&self, day: Day, batch: Batch, copies: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    async fn merge_copies(
+        &self,
+        day: Day,
+        batch: Batch,
+        commit: impl FnOnce(&DayIndex, &[PackId], &NewPack) -> anyhow::Result<bool> + Send + 'static,
+        copies: &mut Vec<PathBuf>,
+    ) -> anyhow::Result<()> {
         let Some(index) = self.open(day).await? else { return Ok(()) };
         let mut paths = Vec::with_capacity(batch.len());
         for pack in &batch {
@@ -210,11 +231,11 @@ impl Housekeeper {
             let mut pack = NewPack::of_summary(tenant, &key, PackState::Spooled, &summary, Vec::new());
             let old: Vec<PackId> = batch.iter().map(|pack| pack.id).collect();
             pack.covers = doubled::covers_of(&index, &old)?;
-            index.replace_packs(&old, &pack, now)?;
-            Ok::<_, anyhow::Error>(pack.id)
+            Ok::<_, anyhow::Error>(commit(&index, &old, &pack)?.then_some(pack.id))
         };
-        let by = self.env.exec.run(Lane::Seal, work).await?;
-        self.custody.on_replaced(day, by);
+        if let Some(by) = self.env.exec.run(Lane::Seal, work).await? {
+            self.custody.on_replaced(day, by);
+        }
         Ok(())
     }
 

@@ -192,7 +192,12 @@ impl Housekeeper {
     ) -> anyhow::Result<()> {
         let Some(index) = self.open(day).await? else { return Ok(()) };
         let (of_day, tenant) = (index.clone(), batch.tenant.clone());
-        let known = self.env.exec.run(Lane::Disk, move || day_packs(&of_day, &tenant)).await?;
+        let look = move || {
+            // First: no pack from before is taken for what is left after it.
+            of_day.note_erased(&tenant)?;
+            day_packs(&of_day, &tenant)
+        };
+        let known = self.env.exec.run(Lane::Disk, look).await?;
         let (mut outcome, total) = (Ok(()), known.packs.len() as u64);
         for (done, (id, record)) in (0..).zip(known.packs) {
             self.staff.delete.progress(done, total);

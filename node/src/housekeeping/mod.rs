@@ -15,6 +15,7 @@ pub mod ladder;
 mod missing;
 pub mod pack_name;
 pub mod rebuild;
+pub mod restored;
 pub mod retention;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 //! So an object that no index knows is taken in, not deleted: it may be all that is left of someone's lines. What the
 //! index knows and the store has no more, and what is no pack, is the business of `missing`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub struct Found {
     pub unreadable: Vec<(String, String)>,
     /// Packs that were shipped, hold something that is to be found, and are not stored any more.
     pub missing: Vec<String>,
+    /// Packs that are stored and that another took the place of, and their sizes.
+    pub replaced: Vec<(String, u64)>,
 }
 
 /// A pack that is stored.
@@ -52,6 +54,16 @@ struct Stored {
     key: String,
     /// Its size; none for one in the spool.
     bytes: Option<u64>,
+}
+
+/// What is stored of a day, beside what its index knows.
+struct Compared {
+    /// What the index does not know.
+    unknown: Vec<Stored>,
+    /// What it knows to be stored and is not.
+    missing: Vec<String>,
+    /// What it knows to be replaced, and sizes.
+    replaced: Vec<(String, u64)>,
 }
 
 impl Housekeeper {
@@ -146,7 +158,8 @@ impl Housekeeper {
             if !found.added.is_empty() {
                 tracing::warn!(%day, packs = found.added.len(), "packs that the index did not know were taken in");
             }
-            missing += self.tend_missing(day, found.missing).await?;
+            let left = self.alone(self.make_anew(day, found.missing, &found.replaced)).await?;
+            missing += self.tend_missing(day, left).await?;
             orphans += self.tend_orphans(day, found.unreadable).await?;
         }
         self.metrics.missing_packs.set(missing as i64);
@@ -193,8 +206,8 @@ impl Housekeeper {
     /// # Errors
     /// The chunk store, the spool or the index fails; what was added stays.
     pub async fn reconcile_day(&self, day: Day) -> anyhow::Result<Found> {
-        let (unknown, missing) = self.compared(day).await?;
-        let mut found = Found { missing, ..Found::default() };
+        let Compared { unknown, missing, replaced } = self.compared(day).await?;
+        let mut found = Found { missing, replaced, ..Found::default() };
         let mut unknown = unknown.into_iter();
         loop {
             // Batch by batch, and not from a stream that reads ahead: reads that nobody polls while a pack is added would
@@ -238,8 +251,8 @@ impl Housekeeper {
         Ok(self.env.exec.run(Lane::Disk, set).await?)
     }
 
-    /// What is stored of a day and not known to its index; and what that knows to be stored and is not.
-    async fn compared(&self, day: Day) -> anyhow::Result<(Vec<Stored>, Vec<String>)> {
+    /// Sets what is stored of a day beside what its index knows.
+    async fn compared(&self, day: Day) -> anyhow::Result<Compared> {
         let shipped_before = self.shipped(day).await?;
         let of_day = |key: &str| PackName::parse(key).is_some_and(|name| name.day == day);
         let spooled = self.spooled().await?.into_iter().filter(|key| of_day(key));
@@ -262,9 +275,11 @@ impl Housekeeper {
         let mut missing = self.shipped(day).await?;
         missing.retain(|key| shipped_before.contains(key) && !there.contains(key.as_str()));
         let missing = missing.into_iter().collect();
+        let replaced = stored.iter().filter(|stored| known.is_replaced(&stored.key));
+        let replaced = replaced.filter_map(|stored| Some((stored.key.clone(), stored.bytes?))).collect();
         // What is in the spool and not in an index that is whole is about to be: a flush or a merge writes it now.
         stored.retain(|stored| !(known.contains(&stored.key) || is_whole && stored.bytes.is_none()));
-        Ok((stored, missing))
+        Ok(Compared { unknown: stored, missing, replaced })
     }
 
     /// The keys of the packs of a day that are in the chunk store, by the index, and of which something is to be found
@@ -364,15 +379,24 @@ pub fn settle_spool(index: &Index, spool: &Spool) -> anyhow::Result<()> {
 #[derive(Debug, Default)]
 struct Known {
     keys: BTreeSet<String>,
-    gone: BTreeSet<u128>,
+    /// Those, and whether another took their place.
+    gone: BTreeMap<u128, bool>,
     /// Packs that were nowhere to be had. Once stored again, they are to be read.
     lost: BTreeSet<String>,
 }
 
 impl Known {
     fn contains(&self, key: &str) -> bool {
-        let is_gone = || PackName::parse(key).is_some_and(|name| self.gone.contains(&name.content_hash));
-        (self.keys.contains(key) || is_gone()) && !self.lost.contains(key)
+        (self.keys.contains(key) || self.gone(key).is_some()) && !self.lost.contains(key)
+    }
+
+    fn is_replaced(&self, key: &str) -> bool {
+        self.gone(key) == Some(true)
+    }
+
+    /// Of a pack that is gone, whether another took its place.
+    fn gone(&self, key: &str) -> Option<bool> {
+        self.gone.get(&PackName::parse(key)?.content_hash).copied()
     }
 }
 
@@ -380,7 +404,7 @@ fn known(index: &Index, day: Day) -> Result<Known, IndexError> {
     let Some(day): Option<Arc<DayIndex>> = index.day(day)? else { return Ok(Known::default()) };
     let packs = day.read(|snapshot| snapshot.packs())?;
     let given_up = day.given_up()?.into_iter().map(|(key, _)| key);
-    let gone = day.gone()?.into_iter().map(|(id, _)| id.0).collect();
+    let gone = day.gone()?.into_iter().map(|(id, by)| (id.0, by.is_some())).collect();
     let lost = day.lost()?.into_iter().map(|(_, key)| key).collect();
     let keys = packs.into_iter().map(|(_, record)| record.object_key).chain(given_up).collect();
     Ok(Known { keys, gone, lost })

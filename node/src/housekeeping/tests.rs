@@ -2,6 +2,7 @@
 
 mod erase;
 mod others;
+mod restored;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

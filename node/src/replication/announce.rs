@@ -25,6 +25,7 @@ use crate::cluster::message::encode;
 use crate::cluster::methods::ANNOUNCE;
 use crate::exec::Lane;
 use crate::housekeeping::pack_name::PackName;
+use crate::housekeeping::restored::replaced_by;
 use crate::workers::worker::Rhythm;
 
 /// How often packs that some owner has not heard of are announced again.
@@ -134,19 +135,6 @@ fn concerned<'a>(placement: &'a Placement, keys: &[String], streams: &[StreamId]
     owners.filter(|id| *id != placement.me()).collect()
 }
 
-/// The packs that a pack took the place of, those that were replaced by these among them.
-pub(super) fn replaced_by(gone: &[(PackId, Option<PackId>)], pack: PackId) -> Vec<PackId> {
-    let mut found = vec![pack];
-    let mut at = 0;
-    while let Some(by) = found.get(at).copied() {
-        at += 1;
-        let fresh = gone.iter().filter(|(id, taken_by)| *taken_by == Some(by) && !found.contains(id));
-        let fresh: Vec<PackId> = fresh.map(|(id, _)| *id).collect();
-        found.extend(fresh);
-    }
-    found.split_off(1)
-}
-
 /// What a pack covers, and with it those that it took the place of, of the streams that are wanted.
 pub(super) fn covers_of(
     snapshot: &Snapshot<'_>,
@@ -169,10 +157,9 @@ mod tests {
 
     use grapevine_gossip::membership::{Peer, Profile, State, View};
     use grapevine_gossip::ring::Token;
-    use grapevine_storage::index::PackId;
     use grapevine_storage::stream::StreamId;
 
-    use super::{Placement, concerned, replaced_by};
+    use super::{Placement, concerned};
 
     #[test]
     fn who_looks_after_a_pack_hears_of_it_although_it_keeps_none_of_its_streams() {
@@ -192,13 +179,5 @@ mod tests {
             told.map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(told(&format!("t/2026-11-26/0001-0001/{:032x}.gz", 77)), ["b", "c"]);
-    }
-
-    #[test]
-    fn a_pack_takes_the_place_of_all_that_went_into_those_it_was_made_of() {
-        let gone = [(1, Some(3)), (2, Some(3)), (3, Some(5)), (4, Some(5)), (6, None), (7, Some(8))];
-        let gone = gone.map(|(id, by)| (PackId(id), by.map(PackId)));
-        assert_eq!(replaced_by(&gone, PackId(5)), [3, 4, 1, 2].map(PackId));
-        assert_eq!(replaced_by(&gone, PackId(6)), []);
     }
 }

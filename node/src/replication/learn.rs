@@ -13,7 +13,7 @@ use grapevine_storage::index::{Day, IndexError, PackId};
 use grapevine_storage::stream::StreamId;
 use tokio::time::Instant;
 
-use super::announce::{covers_of, replaced_by};
+use super::announce::covers_of;
 use super::custody::tender;
 use super::hear::Heard;
 use super::heirs::Members;
@@ -23,6 +23,7 @@ use super::{Replication, lock};
 use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::PACK_SETS;
 use crate::exec::Lane;
+use crate::housekeeping::restored::replaced_by;
 use crate::planted::{self, Bug};
 use crate::querier::freshness::{Doubt, Unconfirmed};
 use crate::querier::share::Share;

@@ -178,6 +178,16 @@ impl DayIndex {
         })
     }
 
+    /// Gives up objects at the moment `now` that no pack of this index is: they are back in the chunk store, and another
+    /// pack holds what is in them.
+    pub fn give_up_objects(&self, object_keys: &[String], now: i64) -> Result<(), IndexError> {
+        self.env.write(|tables, txn| {
+            object_keys
+                .iter()
+                .try_for_each(|key| Ok(tables.meta.put(txn, &given_up_key(key), &now.to_le_bytes())?))
+        })
+    }
+
     /// The packs that are not to come back, and the pack that took the place of each, if one did.
     pub fn gone(&self) -> Result<Vec<(PackId, Option<PackId>)>, IndexError> {
         self.env.read(|tables, txn| {

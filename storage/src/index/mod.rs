@@ -8,6 +8,7 @@
 //! table    | key                                   | value
 //! meta     | "schema", "incomplete"                | version u8; none
 //!          | "lost/" pack, "orphan/" object key    | object key; when it was seen first
+//!          | "erased/" tenant                      | none
 //! streams  | tenant, stream                        | first and last time, labels
 //! postings | tenant, name text, value text         | stream, many
 //! chunks   | tenant, stream, first time, pack, no  | ChunkRecord
@@ -27,6 +28,7 @@ mod covers;
 mod day;
 mod days;
 mod env;
+mod erased;
 mod flushed;
 mod keys;
 mod lost;

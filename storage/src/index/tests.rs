@@ -471,6 +471,13 @@ fn packs_that_were_replaced_or_removed_are_remembered_until_they_are_added_again
     day.add_pack(&packs[0]).unwrap();
     let expected = [(PackId(2), None), (PackId(7), Some(PackId(3))), (PackId(9), Some(PackId(2)))];
     assert_eq!(day.gone().unwrap(), expected);
+    let given_up = |keys: &[(&str, i64)]| {
+        let known = day.given_up().unwrap();
+        let known: Vec<(&str, i64)> = known.iter().map(|(key, at)| (key.as_str(), *at)).collect();
+        keys.iter().all(|key| known.contains(key))
+    };
+    day.give_up_objects(&["x".to_owned()], 9).unwrap();
+    assert!(given_up(&[("x", 9), (&packs[1].record.object_key, 6)]));
     let [.., last] = packs;
     day.add_pack(&last).unwrap();
     day.set_gone(&[PackId(3)], None, 8).unwrap();

@@ -92,6 +92,57 @@ async fn a_pack_that_is_gone_from_a_members_own_store_comes_back_from_another() 
     assert_eq!(missing(node), 0);
 }
 
+/// Files under a folder, and what is in them.
+fn saved(folder: &std::path::Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| match path.is_dir() {
+        true => saved(&path),
+        false => vec![(path.clone(), std::fs::read(&path).unwrap())],
+    });
+    files.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_store_that_was_rolled_back_to_before_a_merge_every_line_is_found_again() {
+    let trio = packed(true).await;
+    trio.push(1, 2).await;
+    trio.until("each node holds all new lines", |node| in_heads(node) == STREAMS as u64).await;
+    trio.bed(0).node.replication.as_ref().unwrap().flush_everywhere().await.unwrap();
+    trio.until("nothing is left in heads", |node| in_heads(node) == 0).await;
+    trio.until("each index knows that all is stored", is_shipped).await;
+    let before = saved(trio.store.path());
+    let beds = || trio.nodes.iter().flatten();
+    beds().for_each(|bed| bed.set_clock(NOW + 3 * 86_400 * SECOND));
+    for bed in beds() {
+        bed.node.housekeeper.compact().await.unwrap();
+        bed.flush().await;
+    }
+    let first = &trio.bed(0).node;
+    trio.until("all know the same packs, and fewer", |node| {
+        stored(node) == stored(first) && stored(node).len() < before.len() && is_shipped(node)
+    })
+    .await;
+    saved(trio.store.path()).iter().for_each(|(path, _)| std::fs::remove_file(path).unwrap());
+    before.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    for bed in beds() {
+        bed.node.housekeeper.reconcile().await.unwrap();
+        bed.flush().await;
+    }
+    trio.until("what was merged is stored again", |node| {
+        is_shipped(node) && stored(node).iter().all(|(_, path)| path.is_file())
+    })
+    .await;
+    for bed in beds() {
+        bed.node.housekeeper.reconcile().await.unwrap();
+        assert_eq!(missing(&bed.node), 0);
+        let whole = answer(bed).await;
+        assert!(whole.get("warnings").is_none(), "{whole}");
+        let streams = whole["data"]["result"].as_array().unwrap();
+        let lines = streams.iter().map(|stream| stream["values"].as_array().unwrap().len());
+        assert_eq!(lines.sum::<usize>(), 2 * STREAMS);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pack_on_its_way_from_this_nodes_spool_is_not_lost_although_nobody_else_is_there() {
     let mut trio = packed(true).await;

@@ -1,0 +1,174 @@
+//! What a chunk store that was rolled back still has of a pack that it lost: the packs whose place that one took.
+//!
+//! They are not taken in again under their own names: every other member knows that they were replaced, and would give them
+//! up anew. They are merged into a pack that goes the way of any merged one. If that holds as much as the lost one did, it
+//! takes its place; if it holds less, it stands beside it, and answers go on to name the lost one.
+//!
+//! Where lines of the tenant's day were deleted on request, packs from before may hold what was deleted. There only what is
+//! as much as was lost is taken back: with a deleted line it would be more.
+
+use std::collections::BTreeSet;
+
+use grapevine_storage::index::{Day, DayIndex, IndexError, NewPack, PackId, PackRecord, PackState};
+
+use super::Housekeeper;
+use super::compact::{Batch, Candidate, is_passing};
+use super::pack_name::PackName;
+use crate::exec::Lane;
+
+/// A pack that the store has lost, and those it was made of that the store has.
+struct Lost {
+    record: PackRecord,
+    made_of: Vec<(String, u64)>,
+}
+
+impl Housekeeper {
+    /// Makes packs anew that are gone from the store, as far as it has the packs that they took the place of. Gives back
+    /// those that are still missing.
+    pub(super) async fn make_anew(
+        &self,
+        day: Day,
+        mut missing: Vec<String>,
+        replaced: &[(String, u64)],
+    ) -> anyhow::Result<Vec<String>> {
+        if missing.is_empty() || replaced.is_empty() {
+            return Ok(missing);
+        }
+        let Some(index) = self.open(day).await? else { return Ok(missing) };
+        let (of_day, spool, replaced) = (index.clone(), self.spool.clone(), replaced.to_vec());
+        let wanted: Vec<String> = missing.iter().filter(|key| self.custody.tends(key)).cloned().collect();
+        let look = move || {
+            let spooled = |key: &String| spool.path(key).is_file();
+            let wanted: Vec<String> = wanted.into_iter().filter(|key| !spooled(key)).collect();
+            lost(&of_day, &wanted, &replaced)
+        };
+        for lost in self.env.exec.run(Lane::Disk, look).await? {
+            let key = lost.record.object_key.clone();
+            match self.make_of(day, lost).await {
+                Err(error) if !is_passing(&error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(key, error, "a pack cannot be made anew of those it replaced");
+                }
+                made => made?,
+            }
+            if !self.is_missing(day, &key).await? {
+                tracing::warn!(
+                    key,
+                    "a pack that was gone from the chunk store is made anew of those it replaced"
+                );
+                missing.retain(|other| *other != key);
+            }
+        }
+        Ok(missing)
+    }
+
+    async fn make_of(&self, day: Day, Lost { record, made_of }: Lost) -> anyhow::Result<()> {
+        let (mut batch, now) = (Batch::new(), self.env.clock.now());
+        for (key, bytes) in &made_of {
+            // What cannot be read is told where it is wanted; here the rest is.
+            let Ok(summary) = self.tails().summary(key, Some(*bytes)).await? else { continue };
+            let pack = NewPack::of_summary(&record.tenant, key, PackState::Shipped, &summary, Vec::new());
+            let live = pack
+                .streams
+                .iter()
+                .filter(|s| !self.retention.is_expired(&record.tenant, &s.labels, day, now));
+            let streams: BTreeSet<_> = live.map(|stream| stream.id).collect();
+            let live_bytes = pack.record.text_bytes;
+            batch.push(Candidate { id: pack.id, record: pack.record, streams, live_bytes });
+        }
+        if batch.iter().all(|pack| pack.streams.is_empty()) {
+            return Ok(());
+        }
+        // As they were merged first, as far as that is known.
+        batch.sort_by_key(|pack| (pack.record.first_ts, pack.id));
+        let spool = self.spool.clone();
+        let old_keys: Vec<String> = batch.iter().map(|pack| pack.record.object_key.clone()).collect();
+        self.merge_into(day, batch, move |index, old, pack| {
+            let is_new = commit(index, &record, old, pack, now)?;
+            if is_new {
+                index.give_up_objects(&old_keys, now)?;
+            } else {
+                spool.remove(&pack.record.object_key)?;
+            }
+            Ok(is_new)
+        })
+        .await
+    }
+
+    /// Whether a pack is still one that the index takes for stored.
+    async fn is_missing(&self, day: Day, key: &str) -> anyhow::Result<bool> {
+        let Some((index, name)) = self.open(day).await?.zip(PackName::parse(key)) else { return Ok(true) };
+        let id = PackId(name.content_hash);
+        let look = move || index.read(|snapshot| snapshot.pack(id));
+        let record = self.env.exec.run(Lane::Disk, look).await?;
+        Ok(record.is_some_and(|record| record.state == PackState::Shipped))
+    }
+}
+
+/// The packs among `wanted` of which something is to be had from `replaced`.
+fn lost(index: &DayIndex, wanted: &[String], replaced: &[(String, u64)]) -> Result<Vec<Lost>, IndexError> {
+    let gone = index.gone()?;
+    let id_of = |key: &str| PackName::parse(key).map(|name| PackId(name.content_hash));
+    let mut found = Vec::new();
+    for id in wanted.iter().filter_map(|key| id_of(key)) {
+        let Some(record) = index.read(|snapshot| snapshot.pack(id))? else { continue };
+        let parts = replaced_by(&gone, id);
+        let is_part = |key: &str| id_of(key).is_some_and(|id| parts.contains(&id));
+        let made_of: Vec<_> = replaced.iter().filter(|(key, _)| is_part(key)).cloned().collect();
+        if !made_of.is_empty() {
+            found.push(Lost { record, made_of });
+        }
+    }
+    Ok(found)
+}
+
+/// The packs that a pack took the place of, those that were replaced by these among them.
+pub fn replaced_by(gone: &[(PackId, Option<PackId>)], pack: PackId) -> Vec<PackId> {
+    let mut found = vec![pack];
+    let mut at = 0;
+    while let Some(by) = found.get(at).copied() {
+        at += 1;
+        let fresh = gone.iter().filter(|(id, taken_by)| *taken_by == Some(by) && !found.contains(id));
+        let fresh: Vec<PackId> = fresh.map(|(id, _)| *id).collect();
+        found.extend(fresh);
+    }
+    found.split_off(1)
+}
+
+/// Puts a pack in the place of a lost one, or beside it where it holds less. Returns whether it is there now.
+fn commit(
+    index: &DayIndex,
+    lost: &PackRecord,
+    old: &[PackId],
+    pack: &NewPack,
+    now: i64,
+) -> anyhow::Result<bool> {
+    if index.mark_spooled(pack.id)? {
+        // The very bytes of one that is known, of the lost one above all: it is shipped anew.
+        return Ok(true);
+    }
+    let is_gone = index.gone()?.iter().any(|(gone, _)| *gone == pack.id);
+    let is_whole = (pack.record.entries, pack.record.text_bytes) == (lost.entries, lost.text_bytes);
+    if is_gone || !is_whole && index.was_erased(&lost.tenant)? {
+        return Ok(false);
+    }
+    let lost = PackName::parse(&lost.object_key).filter(|_| is_whole).map(|name| PackId(name.content_hash));
+    let replaced: Vec<PackId> = old.iter().copied().chain(lost).collect();
+    index.replace_packs(&replaced, pack, now)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use grapevine_storage::index::PackId;
+
+    use super::replaced_by;
+
+    #[test]
+    fn a_pack_takes_the_place_of_all_that_went_into_those_it_was_made_of() {
+        let gone = [(1, Some(3)), (2, Some(3)), (3, Some(5)), (4, Some(5)), (6, None), (7, Some(8))];
+        let gone = gone.map(|(id, by)| (PackId(id), by.map(PackId)));
+        assert_eq!(replaced_by(&gone, PackId(5)), [3, 4, 1, 2].map(PackId));
+        assert_eq!(replaced_by(&gone, PackId(6)), []);
+    }
+}

@@ -1,0 +1,103 @@
+//! A chunk store that is rolled back to before a merge: what the merged pack held is made anew of those it replaced.
+
+use std::path::{Path, PathBuf};
+
+use super::{Bed, DAY, Day, pairs};
+use crate::env::WallClock;
+
+/// Objects and what is in them.
+type Saved = Vec<(PathBuf, Vec<u8>)>;
+
+fn tomorrow() -> Day {
+    Day(DAY.0 + 1)
+}
+
+fn restore(saved: &[(PathBuf, Vec<u8>)]) {
+    saved.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+}
+
+impl Bed {
+    fn saved(&self) -> Saved {
+        self.objects().into_iter().map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+    }
+
+    /// Four packs merged into one, which alone is left; and what there was before.
+    async fn merged() -> (Self, Saved) {
+        let bed = Bed::new(&[]).await;
+        for hour in 1..5 {
+            bed.set_time(DAY, hour);
+            bed.push(&["a", "b"], &format!("line {hour}")).await;
+        }
+        let saved = bed.saved();
+        bed.set_time(tomorrow(), 12);
+        bed.keeper().compact().await.unwrap();
+        bed.tidy_up(13).await;
+        assert_eq!((saved.len(), bed.objects().len()), (4, 1));
+        (bed, saved)
+    }
+
+    /// Ships what is to be shipped, and deletes what was given up, at an hour of the next day.
+    async fn tidy_up(&self, hour: i64) {
+        self.node.ingester.flush_all().await.unwrap();
+        self.keeper().expire().await.unwrap();
+        self.set_time(tomorrow(), hour);
+        self.keeper().expire().await.unwrap();
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        self.objects().iter().any(|object| object == path)
+    }
+}
+
+#[tokio::test]
+async fn what_a_lost_pack_was_made_of_is_made_into_one_that_takes_its_place() {
+    let (bed, saved) = Bed::merged().await;
+    std::fs::remove_file(bed.objects().remove(0)).unwrap();
+    restore(&saved);
+    bed.keeper().reconcile().await.unwrap();
+    assert_eq!(bed.node.metrics.missing_packs.get(), 0);
+    bed.tidy_up(14).await;
+    assert_eq!((bed.objects().len(), bed.found()), (1, pairs(&[("a", 1), ("b", 1)])));
+    assert!(saved.iter().all(|(path, _)| !bed.has(path)), "what was restored is given up again");
+    bed.keeper().reconcile().await.unwrap();
+    assert_eq!(bed.node.metrics.missing_packs.get(), 0, "it is stored");
+}
+
+#[tokio::test]
+async fn where_only_some_are_back_their_lines_are_and_the_lost_pack_stays_missing() {
+    let (bed, saved) = Bed::merged().await;
+    std::fs::remove_file(bed.objects().remove(0)).unwrap();
+    restore(&saved[..3]);
+    for _ in 0..2 {
+        bed.keeper().reconcile().await.unwrap();
+        assert_eq!(bed.node.metrics.missing_packs.get(), 1);
+        assert_eq!(bed.found(), pairs(&[("a", 2), ("b", 2)]), "chunks of the lost pack and of one more");
+        bed.tidy_up(14).await;
+        assert_eq!(bed.objects().len(), 1, "the one more");
+    }
+}
+
+#[tokio::test]
+async fn what_was_deleted_on_request_does_not_come_back_with_packs_from_before() {
+    let bed = Bed::new(&[]).await;
+    bed.append(&["a"], "secret=0").await;
+    for (hour, secret) in [(13, 1), (14, 0)] {
+        bed.set_time(DAY, hour);
+        bed.push(&["a"], &format!("secret={secret}")).await;
+    }
+    let saved = bed.saved();
+    bed.node.deletes.create("fake", r#"{app="a"} |= "secret=1""#, 0, bed.clock.now()).await.unwrap();
+    for hour in [15, 16, 17] {
+        bed.set_time(tomorrow(), hour);
+        bed.keeper().erase(&bed.node.ingester, &bed.node.deletes).await.unwrap();
+        bed.keeper().compact().await.unwrap();
+        bed.tidy_up(hour).await;
+    }
+    let known = bed.found();
+    assert_eq!((bed.objects().len(), &known), (1, &pairs(&[("a", 1)])), "one pack without the deleted line");
+    bed.objects().iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    restore(&saved);
+    bed.keeper().reconcile().await.unwrap();
+    assert_eq!(bed.found(), known, "nothing was taken in");
+    assert_eq!(bed.node.metrics.missing_packs.get(), 1);
+}
