@@ -232,6 +232,11 @@ impl Cluster {
         self.knew_others && !self.heard.load(Ordering::Relaxed)
     }
 
+    /// Whether this node knew at its start that there are other members.
+    pub fn knew_others(&self) -> bool {
+        self.knew_others
+    }
+
     /// Tells the others that this node has what it owns and may be asked.
     pub async fn set_active(&self) {
         let membership = lock(&self.running).membership.clone();

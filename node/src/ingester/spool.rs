@@ -23,6 +23,8 @@ use super::seal::with_sealer;
 /// Buffers writes of members, which are small for quiet streams.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 const TEMPORARY: &str = "tmp";
+/// Of packs that are coming in from other nodes.
+const INCOMING: &str = "part";
 /// Stands for `/` in file names; no tenant's name may hold it.
 const SEPARATOR: &str = "@";
 
@@ -121,10 +123,25 @@ impl Spool {
         self.dir.join(format!("{number}.{TEMPORARY}"))
     }
 
-    /// A name for a pack that comes in from another node piece by piece; the next start removes what there is of it.
+    /// A name for a pack that comes in from another node piece by piece. What there is of it outlives a restart, so that the
+    /// rest alone is fetched after it.
     pub fn incoming(&self, object_key: &str) -> PathBuf {
         let name = object_key.rsplit('/').next().unwrap_or(object_key);
-        self.dir.join(format!("{name}.{TEMPORARY}"))
+        self.dir.join(format!("{name}.{INCOMING}"))
+    }
+
+    /// Removes what there is of packs that were coming in, of which nobody needs the rest any more.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn forget_incoming(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == INCOMING) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Settles the chunks of each stream and writes them as one durable pack. `streams` ascend by id.

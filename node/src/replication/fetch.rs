@@ -1,5 +1,5 @@
 //! Packs that are in no store that both nodes can reach go from one to the other: piece by piece, at the rate that the
-//! worker `learn` is held to, and on from where it ended when a line breaks.
+//! worker `learn` is held to, and on from where it ended when a line breaks or the node is started anew.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -97,6 +97,19 @@ impl Replication {
             Ok(true)
         };
         exec.run(Lane::Disk, keep).await.with_context(|| format!("fetch `{object_key}` from `{from}`"))
+    }
+
+    /// Removes what came of packs in part. To be called once everything is known and nothing is waited for.
+    pub(super) async fn forget_parts(&self) -> Result<()> {
+        let _turn = self.fetching.lock().await;
+        let spool = self.parts.spool.clone();
+        let forget = move || spool.forget_incoming();
+        self.parts
+            .env
+            .exec
+            .run(Lane::Disk, forget)
+            .await
+            .context("remove parts of packs that were not needed")
     }
 
     /// Gives what follows of a pack that only this node's store has: it may be no directory, and not the asker's. Nothing

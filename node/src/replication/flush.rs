@@ -20,8 +20,10 @@ use crate::cluster::methods::{FLUSH, SETTLE};
 
 /// How long a member may take to pack and ship all it holds.
 const FLUSH_MAX: Duration = Duration::from_secs(120);
-/// How long a member may take to bring the others what they lack.
+/// How long a member tries to bring the others what they lack.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
+/// How long it may take to answer: longer, so that it can say who did not take it.
+const SETTLE_ANSWER_MAX: Duration = Duration::from_secs(SETTLE_MAX.as_secs() + 5);
 /// How long to wait for a push that another is just bringing.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -35,7 +37,8 @@ impl Replication {
     /// # Errors
     /// One of them could not, or could not be reached.
     pub async fn flush_everywhere(&self) -> Result<()> {
-        let (own, others) = tokio::join!(self.settle_all(), self.ask_all(SETTLE, SETTLE_MAX, BRING));
+        let (own, others) =
+            tokio::join!(self.settle_all(SETTLE_MAX), self.ask_all(SETTLE, SETTLE_ANSWER_MAX, BRING));
         own.and(others).context("bring owners what they lack; until then nothing is packed")?;
         let (own, others) =
             tokio::join!(self.parts.ingester.flush_all(), self.ask_all(FLUSH, FLUSH_MAX, PACK));
@@ -57,9 +60,12 @@ impl Replication {
         join_all(asked).await.into_iter().fold(Ok(()), Result::and)
     }
 
-    /// Brings all live owners what this node holds now and they lack.
-    async fn settle_all(&self) -> Result<()> {
-        let give_up = Instant::now() + SETTLE_MAX;
+    /// Brings all live owners what this node holds now and they lack, within so long.
+    ///
+    /// # Errors
+    /// Some do not take it.
+    pub(super) async fn settle_all(&self, within: Duration) -> Result<()> {
+        let give_up = Instant::now() + within;
         let mut wanted: Option<BTreeSet<PushId>> = None;
         loop {
             let placement = self.placement();
@@ -102,7 +108,7 @@ pub(super) struct Settles(pub(super) Arc<Replication>);
 
 impl Handler for Settles {
     fn serve<'a>(&'a self, _: Request, reply: &'a mut Reply) -> Served<'a> {
-        Box::pin(async move { done(self.0.settle_all().await, reply).await })
+        Box::pin(async move { done(self.0.settle_all(SETTLE_MAX).await, reply).await })
     }
 }
 

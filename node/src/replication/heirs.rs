@@ -59,6 +59,13 @@ impl Replication {
         Ok(())
     }
 
+    /// Whether this node went down before it had ever learnt all that it owns, and has learnt from nobody since: others have
+    /// what it was to take over. Who is there may not be known to live yet.
+    pub(super) async fn knows_nothing_yet(&self) -> Result<bool> {
+        let from_nobody = lock(&self.learnt).is_from_nobody();
+        Ok(from_nobody && self.parts.cluster.knew_others() && self.former_heirs().await?.is_empty())
+    }
+
     async fn former_heirs(&self) -> Result<Members> {
         let path = self.heirs_path();
         self.parts.env.exec.run(Lane::Disk, move || read(&path)).await

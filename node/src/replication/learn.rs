@@ -91,6 +91,11 @@ impl Learnt {
         self.knows_life(&peer.id, peer.incarnation)
     }
 
+    /// Whether all was learnt from nobody that lives.
+    pub(super) fn is_from_nobody(&self) -> bool {
+        self.peers.is_empty()
+    }
+
     fn knows_life(&self, id: &NodeId, life: u64) -> bool {
         self.peers.get(id) == Some(&life)
     }
@@ -132,7 +137,7 @@ impl Replication {
             return self.learn_from_newcomers(&[]).await;
         }
         self.learn_all(&placement, if is_new { usize::MAX } else { RECENT_DAYS }).await?;
-        if self.placement().hash() != placement.hash() {
+        if self.placement().hash() != placement.hash() || self.knows_nothing_yet().await? {
             return Ok(());
         }
         // First: from the moment this node answers, it says what nobody may know any more.
@@ -144,7 +149,7 @@ impl Replication {
             (learnt.ring, learnt.kept) = (Some(hash), Some(kept.clone()));
         }
         self.parts.cluster.set_active().await;
-        Ok(())
+        self.forget_parts().await
     }
 
     /// Learns from all about the latest days, and those that were asked about.

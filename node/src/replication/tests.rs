@@ -1,8 +1,10 @@
 //! Three nodes over real sockets, in one process, with one chunk store between them.
 
 mod deletes;
+mod flush;
 mod lost;
 mod overload;
+mod resumed;
 mod rules;
 
 use std::time::Duration;
@@ -226,6 +228,9 @@ async fn a_lone_survivor_takes_pushes_and_the_others_get_them_when_they_come_bac
         trio.start(n, left).await;
     }
     trio.until("each node holds all lines", |node| in_heads(node) == STREAMS as u64).await;
+    let metrics = &trio.bed(0).node.metrics;
+    let line = format!("grapevine_repaired_bytes_total {}", metrics.repaired_bytes.get());
+    assert!(metrics.repaired_bytes.get() > 0 && metrics.text().contains(&line), "{}", metrics.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -408,6 +413,19 @@ async fn a_member_that_leaves_takes_nothing_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_cannot_hand_over_in_time_says_what_is_left_and_keeps_it() {
+    let trio = Trio::new(true).await;
+    // Nobody takes over: the others answer nothing any more.
+    (0..2).for_each(|n| trio.bed(n).node.cluster.as_ref().unwrap().methods().clear());
+    trio.push_to_one(2, 0).await;
+    let leaver = trio.bed(2).node.replication.as_ref().unwrap();
+    let error = leaver.hand_over(Duration::from_secs(1), |_| {}).await.unwrap_err().to_string();
+    assert!(error.contains("not done within 1s: ") && error.contains("waiting for"), "{error}");
+    let node = &trio.bed(2).node;
+    assert_eq!(in_heads(node) + in_packs(node), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_to_own_more_finds_it_in_packs_that_were_known_in_part() {
     let mut trio = Trio::with(true, &[("cluster.replication_factor", "2")]).await;
     trio.push(0, 1).await;
@@ -437,21 +455,6 @@ async fn the_last_member_cannot_leave() {
     .await;
     let error = trio.bed(0).node.replication.as_ref().unwrap().hand_over(SOON, |_| {}).await.unwrap_err();
     assert!(error.to_string().contains("no other active member"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flush_packs_what_has_not_reached_its_primary_yet() {
-    let trio = Trio::new(true).await;
-    for n in 0..3 {
-        trio.push_to_one(n, n as i64).await;
-    }
-    let (status, text) = trio.bed(0).call("POST", "/flush", None).await;
-    assert_eq!(status.as_u16(), 204, "{text}");
-    let packed: Vec<u64> = trio.nodes.iter().flatten().map(|bed| in_packs(&bed.node)).collect();
-    assert!(
-        packed.contains(&3),
-        "the primary has all three in packs as soon as the flush is answered: {packed:?}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
