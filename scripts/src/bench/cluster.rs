@@ -24,8 +24,8 @@ const ROUNDS: usize = 3;
 /// 10 ms each.
 const REPEATS_MORE: u32 = 2;
 /// How often the nodes are looked at, and how long they may take to settle.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-const LOOKS_MAX: u32 = 120;
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOKS_MAX: u32 = 120;
 /// What nodes show of their heads is no older.
 const GAUGES_AGE_MAX: Duration = Duration::from_secs(2);
 /// How long idle nodes are watched: what they use then is in all other figures too.

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use grapevine_storage::testdata::LogLines;
+use tokio::time::sleep;
 
-use super::cluster::{Cluster, until_active, wait_until};
+use super::cluster::{Cluster, LOOK_EVERY, LOOKS_MAX, until_active, wait_until};
 use super::server::{Server, Target};
 use super::{Options, stored_bytes, wall_now_ns};
 
@@ -25,6 +26,9 @@ const LINES: usize = 4;
 const REPLICAS: usize = 3;
 /// The most that may move, as a part of one in so many.
 const GOAL: f64 = 1.1;
+
+/// Looks in a row that see the same: longer than two rounds of repair.
+const STILL: u32 = 16;
 
 /// What some nodes hold.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,8 +57,9 @@ pub(super) async fn measure(options: &Options, nodes: usize) -> Result<()> {
     let all = held(&servers[0].target, &before, |_| true).await?;
     servers.push(cluster.start_next(options).await?);
     until_active(&servers).await?;
-    wait_until(&servers, &[("grapevine_replica_deficit", 0.0)]).await?;
     let joiner = format!("node-{}", nodes + 1);
+    until_handed_over(&servers[nodes].target, &joiner).await?;
+    wait_until(&servers, &[("grapevine_replica_deficit", 0.0)]).await?;
     let moved = held(&servers[nodes].target, &own, |name| name == joiner).await?;
     let kept = names(&packs)?;
     print(nodes, all, moved);
@@ -77,6 +82,21 @@ pub(super) async fn measure(options: &Options, nodes: usize) -> Result<()> {
         part(moved.index_bytes, all.index_bytes, nodes).max(part(moved.head_bytes, all.head_bytes, nodes));
     ensure!(worst <= GOAL, "{worst:.2} of one in {nodes} has moved, of {GOAL} at most");
     Ok(())
+}
+
+/// Waits until the joiner has its part of the heads: what it holds has not grown for a while.
+async fn until_handed_over(target: &Target, joiner: &str) -> Result<()> {
+    let (mut streams, mut still) = (0, 0);
+    for _ in 0..LOOKS_MAX {
+        let now = held(target, &[], |name| name == joiner).await?.head_streams;
+        still = if now == streams { still + 1 } else { 0 };
+        streams = now;
+        if streams > 0 && still == STILL {
+            return Ok(());
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    bail!("the heads of the joiner do not settle; they have {streams} streams")
 }
 
 /// What has moved, in parts of one in so many.
