@@ -128,3 +128,39 @@ fn a_node_of_another_cluster_is_refused_and_told_why() {
         refusal.log
     );
 }
+
+#[test]
+fn a_token_in_a_credential_of_systemd_is_all_that_a_node_needs() {
+    let site = Site::new();
+    let credentials = TempDir::new().unwrap();
+    std::fs::write(credentials.path().join("cluster.join"), format!("{}\n", site.token())).unwrap();
+    let joining = site.serve(2).variable("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap());
+    agreed(&[site.serve(1).start(), joining.start_listening()]);
+}
+
+#[test]
+fn what_a_member_is_may_be_said_in_flags_or_in_the_file() {
+    let site = Site::new();
+    let file = site.data_dir(9).with_extension("toml");
+    let text = format!(
+        "[cluster]\njoin = '{}'\nname = 'two'\nzone = 'cellar'\nweight = 50\nreplication_factor = 2\nwrite_acks = 1\n",
+        site.token()
+    );
+    std::fs::write(&file, text).unwrap();
+    let flags = ["--name=one", "--zone=attic", "--weight=150", "--replication-factor=2", "--write-acks=1"];
+    let one = flags.into_iter().fold(site.serve(1), |serve, flag| serve.with(flag));
+    let two = site.serve(2).with(format!("--config={}", file.display()));
+    let nodes = [one.start(), two.start_listening()];
+    agreed(&nodes);
+    for node in &nodes {
+        let ring = ring(node);
+        let members = ring["members"].as_array().unwrap().iter();
+        let told: Vec<(&str, &str, u64)> = members
+            .map(|m| {
+                (m["name"].as_str().unwrap(), m["zone"].as_str().unwrap(), m["weight"].as_u64().unwrap())
+            })
+            .collect();
+        assert_eq!(told, [("one", "attic", 150), ("two", "cellar", 50)]);
+        assert_eq!((&ring["replication_factor"], &ring["write_acks"]), (&2.into(), &1.into()), "{ring}");
+    }
+}

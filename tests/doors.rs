@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::harness::cluster::Site;
+use crate::harness::http::Request;
 use crate::harness::node::{GRAPEVINE, Serve};
 use crate::harness::until;
 use crate::served::Node;
@@ -114,4 +116,39 @@ fn nobody_is_let_in_from_outside_without_a_word() {
     );
     let refusal = outside().set("http.without_auth", "yes").refusal();
     assert_eq!(refusal.status.code(), Some(2), "{}", refusal.log);
+}
+
+#[test]
+fn no_secret_is_in_a_log_or_in_the_configuration_that_is_shown() {
+    let (site, users) = (Site::new(), TempDir::new().unwrap());
+    let (_, made, _) = run(&["hash", "token"], "");
+    let (token, hash) = made.trim().split_once('\n').unwrap();
+    let path = users.path().join("users.toml");
+    let all = "may = ['read', 'write', 'delete', 'admin']";
+    std::fs::write(&path, format!("[users.ada]\ntoken = '{hash}'\ntenants = ['shop']\n{all}\n")).unwrap();
+    let (key, session) = ("SECRETSECRETSECRET", "hush-hush-session");
+    let node = site
+        .joining(2)
+        .set("log.level", "trace")
+        .set("http.users", path.to_str().unwrap())
+        .variable("GRAPEVINE_S3_SECRET_ACCESS_KEY", key)
+        .variable("GRAPEVINE_S3_ACCESS_KEY_ID", "known-to-all")
+        .variable("GRAPEVINE_S3_SESSION_TOKEN", session)
+        .listing("no member of the cluster can be reached")
+        .start_listening();
+    let bearer = format!("Bearer {token}");
+    let ask = |target: &str| node.send(Request::get(target).header("Authorization", &bearer)).unwrap();
+    let mut shown = String::new();
+    for target in ["/config", "/config?mode=diff", "/config?mode=defaults", "/metrics", "/ring", "/workers"] {
+        shown += &ask(target).expect(200).text();
+    }
+    assert!(shown.contains("<secret>"), "the configuration is shown");
+    // One that is wrong is not repeated either.
+    let wrong = Request::get("/config").header("Authorization", "Bearer not-the-token");
+    shown += &node.send(wrong).unwrap().expect(401).text();
+    shown += &node.last_words();
+    let (cluster_key, _) = site.token().split_once('@').unwrap();
+    for secret in [cluster_key, token, hash, key, session, "not-the-token"] {
+        assert!(!shown.contains(secret), "`{secret}` is shown: {shown}");
+    }
 }

@@ -48,6 +48,8 @@ mod mending;
 mod outage;
 /// The life of a process: start, stop, one a directory.
 mod process;
+/// What nodes tell of their work in the background, and orders they are given.
+mod progress;
 /// The README's other commands.
 mod readme;
 /// Each of the refused requests through a socket, with memory bounded.

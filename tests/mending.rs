@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 use crate::harness::files::packs;
+use crate::harness::http::Request;
 use crate::harness::node::{GRAPEVINE, Serve};
 use crate::harness::push::Form;
 use crate::harness::workload::Workload;
@@ -56,6 +57,21 @@ fn a_damaged_pack_is_found_by_verify_and_by_fsck() {
     file.write_all_at(b"damage", 200).unwrap();
     check(&["pack", "verify", &pack], 5, "damaged");
     check(&["fsck", "--deep", "--data-dir", data], 5, &pack[data.len() + "/packs/".len()..]);
+}
+
+#[test]
+fn an_object_that_is_no_pack_is_listed_and_stays_until_it_has_been_seen_for_long() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let pack = packed(dir.path());
+    let orphan = Path::new(&pack).with_file_name(format!("{:032x}.gz", 7));
+    std::fs::write(&orphan, "no pack at all").unwrap();
+    check(&["fsck", "--data-dir", data], 5, "00000007.gz` is no pack");
+    let complaint = "a pack cannot be indexed";
+    let node = Serve::on(dir.path()).listing(complaint).start();
+    node.send(Request::post("/workers/reconcile/run", "")).unwrap().expect(200);
+    assert_eq!(node.metric("grapevine_chunk_store_orphans"), 1.0);
+    assert!(node.stop().success() && orphan.is_file());
 }
 
 #[test]

@@ -158,6 +158,13 @@ impl Node {
         assert!(self.log.line_with(text).is_some(), "it never said `{text}`");
     }
 
+    /// SIGTERM, the wait for its end, and all that it ever said.
+    pub fn last_words(self) -> String {
+        let log = self.log.clone();
+        self.stop();
+        log.whole().join("\n")
+    }
+
     /// Waits until it ends by itself.
     pub fn end(mut self) -> ExitStatus {
         until("the end of the process", || self.child.try_wait().unwrap())

@@ -156,6 +156,10 @@ mod tests {
         let delete =
             with_params("/loki/api/v1/delete", &[("query", r#"{app="classified"} |= "x""#), ("start", "0")]);
         assert_eq!(ask(&bed, "POST", &delete, "a", Some("a")).await.0, StatusCode::NO_CONTENT);
+        let rule = json!({"alert": SECRET, "expr": r#"count_over_time({app="classified"}[1m]) > 1"#});
+        let group = Some(json!({"name": SECRET, "rules": [rule]}));
+        let (status, body) = call(&bed, "POST", "/loki/api/v1/rules/x", "a", Some("a"), group).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{body}");
         (bed, dir)
     }
 
