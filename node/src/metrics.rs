@@ -197,6 +197,8 @@ metrics! {
     head_open_bytes: Gauge = Gauge::default(), "grapevine_head_open_bytes";
     /// Bytes in compressed blocks that are in no pack yet.
     head_sealed_bytes: Gauge = Gauge::default(), "grapevine_head_sealed_bytes";
+    /// Bytes of text compressed into blocks. In a cluster one owner compresses for all.
+    compressed_bytes: Counter = Counter::default(), "grapevine_compressed_text_bytes";
     /// Bytes of the write-ahead log on disk.
     wal_bytes: Gauge = Gauge::default(), "grapevine_wal_bytes";
     /// Syncs of the write-ahead log.

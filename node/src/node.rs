@@ -235,10 +235,10 @@ fn custody(
     }
 }
 
-/// In a cluster packs are written sooner: until then the other owners keep the text as it came, and of as many members'
-/// streams as there are replicas.
+/// In a cluster packs are written sooner: until then the other owners keep the pushes as they came, and of as many
+/// members' streams as there are replicas.
 fn ingester_options(config: &Config, cluster: Option<&Cluster>) -> IngesterOptions {
-    let share = cluster.map_or(1, |cluster| 2 * cluster.replication_factor() as u64);
+    let share = cluster.map_or(1, |cluster| cluster.replication_factor() as u64);
     let flush = FlushLimits {
         sealed_bytes_max: config.head.sealed_size_max.0 / share,
         open_bytes_max: config.head.open_size_max.0,

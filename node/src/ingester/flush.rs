@@ -89,7 +89,7 @@ impl Flusher {
 
     async fn prepare(&self, head: &Arc<Head>, extent: Extent) {
         if extent == Extent::Everything {
-            head.close_open();
+            self.seals.close_open(head.clone()).await;
         }
         if extent >= Extent::SealedBlocks {
             self.seals.drain(head.clone()).await;

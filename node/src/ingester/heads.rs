@@ -6,11 +6,12 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use grapevine_storage::atom::PushId;
-use grapevine_storage::head::{Appended, Head, Source};
+use grapevine_storage::head::{Appended, Head, Parcel, Source};
 use grapevine_storage::index::Day;
 use grapevine_storage::stream::StreamId;
 use grapevine_storage::wal::{Mark, SegmentRef, Sequence, WalId};
 
+use super::waiting::WaitingPush;
 use crate::push::batch::{DayRun, PushBatch, PushStream};
 use crate::push::error::PushError;
 use crate::push::rejection::stream_limit;
@@ -79,6 +80,57 @@ impl Heads {
             }
         }
         full
+    }
+
+    /// Takes in a new push that others hold as well: what `packs` says that this node packs goes into blocks, the rest
+    /// waits as it came. Gives back what [`Heads::append`] does.
+    pub fn take_in(
+        &self,
+        tenant: &Arc<str>,
+        batch: &PushBatch,
+        place: LogPlace<'_>,
+        (waiting, packs): (&Arc<WaitingPush>, &dyn Fn(StreamId) -> bool),
+    ) -> Vec<Arc<Head>> {
+        let mut full = Vec::new();
+        let mut before = Mark { sequence: place.sequence, entries: 0 };
+        let runs =
+            batch.streams().iter().flat_map(|stream| batch.day_runs(stream).map(move |run| (stream, run)));
+        for (part, (stream, run)) in (0..).zip(runs) {
+            let key = HeadKey { tenant: tenant.clone(), day: run.day, id: stream.id() };
+            let is_ours = packs(stream.id());
+            let parcel = || waiting.parcel(batch, &run, part, before);
+            before.entries = match self.park(&key, stream, is_ours, place, parcel) {
+                Some(entries) => before.entries + entries,
+                None => {
+                    let place = (place, before.entries, Mark::default());
+                    self.append_run((batch, stream, &run), &key, place, &mut full)
+                }
+            };
+        }
+        full
+    }
+
+    /// Lets a run of entries wait as it came, and says how many those are; none if they are to go into blocks. What is
+    /// ours waits too while something before it does: entries keep their order.
+    fn park(
+        &self,
+        key: &HeadKey,
+        stream: &PushStream,
+        is_ours: bool,
+        LogPlace { wal, segment, now, push, .. }: LogPlace<'_>,
+        parcel: impl Fn() -> Parcel,
+    ) -> Option<u32> {
+        loop {
+            let head = self.head(key, stream.labels());
+            if is_ours && !head.has_parked() {
+                return None;
+            }
+            let parcel = parcel();
+            let entries = parcel.extent.entries as u32;
+            if head.park(parcel, Source { wal, segment, now, push }) {
+                return Some(entries);
+            }
+        }
     }
 
     /// Appends a run of entries before which so many of the push stand, and says before how many the next stand. What is

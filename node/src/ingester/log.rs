@@ -14,12 +14,15 @@ use grapevine_storage::head::Head;
 use grapevine_storage::wal::{self, Mark, Record, Replayed, WalError, WalId, Writer};
 use tokio::sync::oneshot;
 
+use super::duty::Duty;
 use super::followers::Followers;
 use super::heads::{Covered, HeadKey, Heads, LogPlace};
+use super::waiting::{Unpacking, WaitingPush};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 use crate::push::batch::PushBatch;
 use crate::push::stream_cache::StreamCache;
+use crate::push::wal::WalPayload;
 
 /// The kind of record that holds a push.
 const PUSH: u8 = 1;
@@ -75,6 +78,8 @@ pub struct Log {
     heads: Arc<Heads>,
     followers: Arc<Followers>,
     metrics: Arc<Metrics>,
+    duty: Arc<dyn Duty>,
+    unpacking: Arc<Unpacking>,
 }
 
 /// How long the log is.
@@ -98,10 +103,10 @@ impl Log {
         replayed: Replayed,
         heads: Arc<Heads>,
         followers: Arc<Followers>,
-        metrics: Arc<Metrics>,
+        (metrics, duty): (Arc<Metrics>, Arc<dyn Duty>),
     ) -> Result<Self, WalError> {
         let writer = Writer::open(dir, id, options, replayed)?;
-        Ok(Log { writer, heads, followers, metrics })
+        Ok(Log { writer, heads, followers, metrics, duty, unpacking: Arc::default() })
     }
 
     /// Appends a group, syncs once, makes it visible and answers each client. Gives back the heads that have a
@@ -116,7 +121,7 @@ impl Log {
             let (kind, name) = name.as_ref().map_or((PUSH, &[][..]), |name| (NAMED_PUSH, &name[..]));
             let parts = [name, &length.to_le_bytes(), tenant, &payload.prelude, &payload.body];
             match self.writer.append(kind, &parts) {
-                Ok(appended) => written.push((pending, appended)),
+                Ok(appended) => written.push((pending, payload, appended)),
                 Err(error) => answer(pending.done, Err(AppendError::from(&error))),
             }
         }
@@ -127,20 +132,29 @@ impl Log {
         if let Err(error) = is_synced {
             tracing::error!(%error, pushes = written.len(), "the write-ahead log cannot be synced; the pushes are refused");
             let refused = AppendError::from(&error);
-            written.into_iter().for_each(|(pending, _)| answer(pending.done, Err(refused.clone())));
+            written.into_iter().for_each(|(pending, ..)| answer(pending.done, Err(refused.clone())));
             return Vec::new();
         }
         self.metrics.wal_syncs.inc();
         let mut full = Vec::new();
-        for (pending, appended) in written {
+        for (pending, payload, appended) in written {
             let wal = self.writer.wal_id();
             let (sequence, segment, push) = (appended.sequence, &appended.segment, pending.push);
             let place = LogPlace { wal, sequence, segment, now, push };
-            full.extend(self.heads.append(&pending.tenant, &pending.batch, place, None));
+            full.extend(match self.duty.names_pushes() {
+                true => self.take_in(&pending, payload, place),
+                false => self.heads.append(&pending.tenant, &pending.batch, place, None),
+            });
             answer(pending.done, Ok(()));
             self.followers.publish(&pending.tenant, pending.batch);
         }
         full
+    }
+
+    fn take_in(&self, pending: &Pending, payload: WalPayload, place: LogPlace<'_>) -> Vec<Arc<Head>> {
+        let Pending { tenant, batch, .. } = pending;
+        let waiting = Arc::new(WaitingPush::new(tenant.clone(), batch, payload, self.unpacking.clone()));
+        self.heads.take_in(tenant, batch, place, (&waiting, &|stream| self.duty.packs(stream)))
     }
 
     /// Closes the segment being written, so that it can go once nothing refers to it.

@@ -18,6 +18,7 @@ pub mod records;
 pub mod seal;
 pub mod ship;
 pub mod spool;
+pub mod waiting;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -110,12 +111,12 @@ impl Ingester {
         let started = Instant::now();
         let heads = Arc::new(Heads::new());
         let followers = Arc::new(Followers::default());
-        let seals = SealQueue::new(env.exec.clone(), options.level);
+        let seals = SealQueue::new(env.exec.clone(), options.level, metrics.clone());
         let wal_dir = env.data_dir.join(WAL_DIR);
         let id = WalId(rand::random());
         let fed = (heads.clone(), followers.clone());
-        let named = duty.names_pushes();
-        let work = open_log(wal_dir, id, (options, named), fed, index.clone(), metrics.clone());
+        let told = (metrics.clone(), duty.clone());
+        let work = open_log(wal_dir, id, options, fed, index.clone(), told);
         let log = env.exec.run(Lane::Log, work).await.context("replay the write-ahead log")?;
         let remembered = index.clone();
         let covered = env.exec.run(Lane::Disk, move || Covered::load(&remembered)).await;
@@ -246,16 +247,17 @@ impl Ingester {
         let stats_of = |head: &Head| stats_of(head, now, size, self.duty.packs(head.id));
         let stats: Vec<HeadStats> = heads.iter().map(|(_, head)| stats_of(head)).collect();
         self.report(&stats);
-        // Blocks that were left to another node until now, which has gone.
+        // What was left to another node until now, which has gone.
         let in_cluster = self.duty.names_pushes();
-        for ((_, head), stats) in heads.iter().zip(&stats).filter(|_| in_cluster) {
-            if stats.is_ours && head.size().full_bytes > 0 {
+        for ((_, head), _) in heads.iter().zip(&stats).filter(|(_, stats)| in_cluster && stats.is_ours) {
+            let size = head.size();
+            if size.full_bytes + size.parked_bytes > 0 {
                 self.seals.push(head.clone()).await;
             }
         }
         let decision = decide(&self.options.flush, &stats, size.bytes, size.newest_segment);
         for n in decision.seal {
-            heads[n].1.close_open();
+            self.seals.close_open(heads[n].1.clone()).await;
             self.seals.push(heads[n].1.clone()).await;
         }
         if !decision.flush.is_empty() {
@@ -340,16 +342,19 @@ fn stats_of(head: &Head, now: Duration, log: LogSize, is_ours: bool) -> HeadStat
 fn open_log(
     dir: PathBuf,
     id: WalId,
-    (options, named): (IngesterOptions, bool),
+    options: IngesterOptions,
     (heads, followers): (Arc<Heads>, Arc<Followers>),
     index: Arc<Index>,
-    metrics: Arc<Metrics>,
+    told: (Arc<Metrics>, Arc<dyn Duty>),
 ) -> impl FnOnce() -> anyhow::Result<Log> + Send + 'static {
     move || {
         let cache = StreamCache::default();
+        let named = told.1.names_pushes();
         let covered = |key: &HeadKey, wal: WalId| covered(&index, key, wal);
         // Compressed here and now: a long log must not be held as text.
-        let seal = |head: Arc<Head>| seal::with_sealer(options.level, |sealer| head.seal_waiting(sealer));
+        let seal = |head: Arc<Head>| {
+            seal::with_sealer(options.level, |sealer| head.seal_waiting(sealer));
+        };
         let replayed = log::replay(&dir, &heads, &cache, (Duration::ZERO, named), &covered, seal)?;
         if named {
             // Others may have packed what was here before; what comes now must not keep it from leaving.
@@ -361,7 +366,7 @@ fn open_log(
             tracing::info!(records, bytes, skipped, "the write-ahead log has been replayed");
         }
         let wal = wal::Options { segment_bytes: options.segment_bytes };
-        Ok(Log::open(&dir, id, wal, replayed, heads, followers, metrics)?)
+        Ok(Log::open(&dir, id, wal, replayed, heads, followers, told)?)
     }
 }
 

@@ -8,6 +8,7 @@ use grapevine_storage::pack::seal::{Level, Sealer};
 use tokio::sync::Semaphore;
 
 use crate::exec::{Exec, Lane};
+use crate::metrics::Metrics;
 
 /// Full blocks that wait or are being compressed: beyond it pushes wait, so that a node that takes in more than
 /// it can compress slows its clients down instead of filling its memory.
@@ -33,12 +34,13 @@ pub struct SealQueue {
     exec: Exec,
     level: Level,
     waiting: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl SealQueue {
     /// An empty queue.
-    pub fn new(exec: Exec, level: Level) -> Self {
-        SealQueue { exec, level, waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
+    pub fn new(exec: Exec, level: Level, metrics: Arc<Metrics>) -> Self {
+        SealQueue { exec, level, waiting: Arc::new(Semaphore::new(WAITING_MAX)), metrics }
     }
 
     /// Takes in a head that has a full block; waits while too many wait.
@@ -53,11 +55,17 @@ impl SealQueue {
 
     /// Seals all full blocks of a head.
     pub async fn drain(&self, head: Arc<Head>) {
-        let level = self.level;
+        let (level, metrics) = (self.level, self.metrics.clone());
         self.exec
             .run(Lane::Seal, move || {
-                with_sealer(level, |sealer| head.seal_waiting(sealer));
+                head.unpack();
+                metrics.compressed_bytes.inc_by(with_sealer(level, |sealer| head.seal_waiting(sealer)));
             })
             .await;
+    }
+
+    /// Closes the open block of a head; what waits as it came is unpacked.
+    pub async fn close_open(&self, head: Arc<Head>) {
+        self.exec.run(Lane::Seal, move || head.close_open()).await;
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapevine_storage::entry::EntryRef;
+use grapevine_storage::head::BlockExtent;
 use grapevine_storage::index::Day;
 use grapevine_storage::stream::{Labels, StreamId};
 
@@ -181,6 +182,23 @@ impl PushBatch {
             start = entries.end;
             DayRun { day: Day::of(run[0].timestamp), entries }
         })
+    }
+
+    /// Bytes of all text in it, as it came.
+    pub fn text_len(&self) -> usize {
+        self.body.len() + self.added.len()
+    }
+
+    /// How much a run holds, and when.
+    pub fn extent(&self, run: &DayRun) -> BlockExtent {
+        let mut extent = BlockExtent { first: i64::MAX, last: i64::MIN, entries: 0, text_bytes: 0 };
+        for entry in &self.entries[run.entries.clone()] {
+            extent.first = extent.first.min(entry.timestamp);
+            extent.last = extent.last.max(entry.timestamp);
+            extent.entries += 1;
+            extent.text_bytes += entry.line.len() as u64 + 1;
+        }
+        extent
     }
 
     fn for_each_in(&self, entries: Range<usize>, mut each: impl FnMut(EntryRef<'_>)) {

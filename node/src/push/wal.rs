@@ -88,6 +88,11 @@ impl PushBatch {
         self.replayable.is_some()
     }
 
+    /// The batch without what the client sent, for those who keep it to be read.
+    pub fn without_client_body(self) -> Self {
+        PushBatch { replayable: None, ..self }
+    }
+
     /// The payload for the whole batch. Call it on a validated batch: only then is metadata normalised.
     pub fn to_wal(&self) -> WalPayload {
         match &self.replayable {

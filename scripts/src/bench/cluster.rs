@@ -31,9 +31,13 @@ const GAUGES_AGE_MAX: Duration = Duration::from_secs(2);
 /// How long idle nodes are watched: what they use then is in all other figures too.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What shows whether owners kept up with each other.
-const WATCHED: [&str; 3] =
-    ["grapevine_replica_lags_total", "grapevine_replica_failures_total", "grapevine_repaired_bytes_total"];
+/// What shows whether owners kept up with each other, and that one of them compresses for all.
+const WATCHED: [&str; 4] = [
+    "grapevine_replica_lags_total",
+    "grapevine_replica_failures_total",
+    "grapevine_repaired_bytes_total",
+    "grapevine_compressed_text_bytes_total",
+];
 
 /// Servers that hold the same load.
 struct Side {
