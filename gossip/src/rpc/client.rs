@@ -133,8 +133,11 @@ pub(super) enum BodyError {
     Lost(quinn::ReadError),
 }
 
-/// Reads `length` bytes. Memory grows with what has come, not with what was announced; a message that came in one
-/// piece is not copied.
+/// The room made for a body before it comes: a push of the usual size then is not moved while it grows.
+const BODY_ROOM: usize = 512 << 10;
+
+/// Reads `length` bytes. Beyond [`BODY_ROOM`], memory grows with what has come, not with what was announced; a message
+/// that came in one piece is not copied.
 pub(super) async fn read_body(stream: &mut RecvStream, length: usize) -> Result<Bytes, BodyError> {
     let mut whole: Vec<u8> = Vec::new();
     while whole.len() < length {
@@ -142,6 +145,9 @@ pub(super) async fn read_body(stream: &mut RecvStream, length: usize) -> Result<
         let Some(chunk) = chunk else { return Err(BodyError::Frame(FrameError::CutOff)) };
         if chunk.bytes.len() == length {
             return Ok(chunk.bytes);
+        }
+        if whole.capacity() == 0 {
+            whole.reserve_exact(length.min(BODY_ROOM));
         }
         whole.extend_from_slice(&chunk.bytes);
     }

@@ -44,9 +44,19 @@ impl From<MessageError> for Refusal {
 /// # Errors
 /// It is larger than [`MESSAGE_BYTES_MAX`].
 pub fn encode(message: &impl Encode) -> Result<Bytes, MessageError> {
+    encode_before(message, &[])
+}
+
+/// Writes a message that bytes follow which need no encoding: they are copied once.
+///
+/// # Errors
+/// Both together are larger than [`MESSAGE_BYTES_MAX`].
+pub fn encode_before(message: &impl Encode, rest: &[&[u8]]) -> Result<Bytes, MessageError> {
     let mut bytes = vec![VERSION];
     let written = bincode::encode_into_std_write(message, &mut bytes, CONFIG);
     written.map_err(|error| MessageError::TooLarge(error.to_string()))?;
+    bytes.reserve_exact(rest.iter().map(|part| part.len()).sum());
+    rest.iter().for_each(|part| bytes.extend_from_slice(part));
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(MessageError::TooLarge(format!("`{}` bytes", bytes.len())));
     }
@@ -58,6 +68,17 @@ pub fn encode(message: &impl Encode) -> Result<Bytes, MessageError> {
 /// # Errors
 /// It is of another version, cut off, too long, or nonsense.
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, MessageError> {
+    match decode_before(bytes)? {
+        (message, []) => Ok(message),
+        (_, rest) => Err(MessageError::Malformed(format!("`{}` bytes follow it", rest.len()))),
+    }
+}
+
+/// Reads a message and gives back the bytes that follow it.
+///
+/// # Errors
+/// It is of another version, cut off, or nonsense.
+pub fn decode_before<T: Decode<()>>(bytes: &[u8]) -> Result<(T, &[u8]), MessageError> {
     let malformed = |text: String| MessageError::Malformed(text);
     let (version, body) = bytes.split_first().ok_or_else(|| malformed("it is empty".to_owned()))?;
     if *version != VERSION {
@@ -65,10 +86,7 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, MessageError> {
     }
     let (message, used) =
         bincode::decode_from_slice(body, CONFIG).map_err(|error| malformed(error.to_string()))?;
-    if used != body.len() {
-        return Err(malformed(format!("`{}` bytes follow it", body.len() - used)));
-    }
-    Ok(message)
+    Ok((message, &body[used..]))
 }
 
 #[cfg(test)]

@@ -344,13 +344,16 @@ pub(super) fn of_log(
 fn cut(kept: &Kept<'_>, streams: &BTreeSet<StreamId>, cache: &StreamCache) -> Result<Option<Bytes>, String> {
     let batch = kept.batch(cache)?;
     let has = batch.streams().iter().filter(|stream| streams.contains(&stream.id())).count();
-    let payload = match has {
+    let message = Replicate { push: kept.push, tenant: kept.tenant.to_owned(), whole_by: None };
+    let encoded = match has {
         0 => return Ok(None),
-        _ if has == batch.streams().len() => kept.payload.to_vec(),
-        _ => batch.encode_streams(|id| streams.contains(&id)).to_vec(),
+        _ if has == batch.streams().len() => message.encode(&[kept.payload]),
+        _ => {
+            let part = batch.encode_streams(|id| streams.contains(&id));
+            message.encode(&[&part.prelude, &part.body])
+        }
     };
-    let message = Replicate { push: kept.push, tenant: kept.tenant.to_owned(), payload, whole_by: None };
-    encode(&message).map(Some).map_err(|error| error.to_string())
+    encoded.map(Some).map_err(|error| error.to_string())
 }
 
 /// Answers what this node holds, and hears what others do.

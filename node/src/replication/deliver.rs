@@ -24,7 +24,6 @@ use super::message::{Fate, Replicate};
 use super::placement::Placement;
 use super::quorum::{Quorum, Sends};
 use super::{LAG_UNIT, Replication, lock};
-use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::REPLICATE;
 use crate::distributor::Gate;
 use crate::exec::Lane;
@@ -311,10 +310,11 @@ impl Encoding {
             let body = match bodies.get(&streams) {
                 Some(body) => body.clone(),
                 None => {
-                    let payload = self.payload(&streams, &mut batch, cache)?.to_vec();
+                    let payload = self.payload(&streams, &mut batch, cache)?;
                     let Encoding { push, ref tenant, whole_by, .. } = self;
-                    let message = Replicate { push, tenant: tenant.to_string(), payload, whole_by };
-                    let body = encode(&message).map_err(|error| error.to_string())?;
+                    let message = Replicate { push, tenant: tenant.to_string(), whole_by };
+                    let body = message.encode(&[&payload.prelude, &payload.body]);
+                    let body = body.map_err(|error| error.to_string())?;
                     bodies.entry(streams).or_insert(body).clone()
                 }
             };
@@ -416,8 +416,8 @@ impl Replication {
         lacking.map(PushStream::id).collect()
     }
 
-    pub(super) async fn take(&self, body: &[u8]) -> Result<(), Refusal> {
-        let Replicate { push, tenant, payload, whole_by } = decode(body)?;
+    pub(super) async fn take(&self, body: &Bytes) -> Result<(), Refusal> {
+        let (Replicate { push, tenant, whole_by }, payload) = Replicate::decode(body)?;
         if let Some((why, _)) = self.parts.disk.closed() {
             return Err(Refusal::new(RefusalCode::Busy, why));
         }
@@ -425,7 +425,7 @@ impl Replication {
         let cache = self.cache.clone();
         let tenant: Arc<str> = tenant.into();
         let owner = tenant.clone();
-        let read = move || PushBatch::from_wal(&owner, payload.into(), &cache);
+        let read = move || PushBatch::from_wal(&owner, payload, &cache);
         let batch = self.parts.env.exec.run(Lane::Decode, read).await;
         let invalid = |error: &dyn ToString| Refusal::new(RefusalCode::Invalid, error.to_string());
         let mut batch = batch.map_err(|error| invalid(&error))?;

@@ -1,19 +1,40 @@
 //! What owners of a stream say to each other about the pushes they hold.
 
 use bincode::{Decode, Encode};
+use bytes::Bytes;
 use grapevine_storage::atom::{PushId, PushRun};
 
-/// A push, or the part of it that the receiver is to hold.
+use crate::cluster::message::{MessageError, decode_before, encode_before};
+
+/// A push, or the part of it that the receiver is to hold. The streams follow it, as the log keeps them:
+/// [`PushBatch::from_wal`](crate::push::batch::PushBatch::from_wal) reads them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Replicate {
     /// Its name.
     pub push: PushId,
     /// Whose it is.
     pub tenant: String,
-    /// The streams, as the log keeps them: [`PushBatch::from_wal`](crate::push::batch::PushBatch::from_wal) reads it.
-    pub payload: Vec<u8>,
     /// The hash of the ring by which this is all that the receiver is to hold; none where it may be a part of that.
     pub whole_by: Option<u64>,
+}
+
+impl Replicate {
+    /// The message, with the streams behind it.
+    ///
+    /// # Errors
+    /// It is too large for one message.
+    pub fn encode(&self, payload: &[&[u8]]) -> Result<Bytes, MessageError> {
+        encode_before(self, payload)
+    }
+
+    /// Reads the message and the streams behind it, which are not copied.
+    ///
+    /// # Errors
+    /// It is not what [`Replicate::encode`] wrote.
+    pub fn decode(body: &Bytes) -> Result<(Self, Bytes), MessageError> {
+        let (message, payload) = decode_before(body)?;
+        Ok((message, body.slice_ref(payload)))
+    }
 }
 
 /// News of which members hold which pushes, from the node they entered through; and a question.

@@ -472,8 +472,8 @@ async fn parts_of_a_push_that_overlap_are_held_once() {
         let (batch, _) = accept(Endpoint::Loki, headers, &body.to_string().into(), &context).unwrap();
         let push = PushId { origin: 8, sequence: 1 };
         let payload = batch.encode_streams(|_| true).to_vec();
-        let part = super::message::Replicate { push, tenant: "fake".to_owned(), payload, whole_by: None };
-        crate::cluster::message::encode(&part).unwrap()
+        let part = super::message::Replicate { push, tenant: "fake".to_owned(), whole_by: None };
+        part.encode(&[&payload]).unwrap()
     };
     let replication = node.replication.as_ref().unwrap();
     for streams in [[1, 2], [2, 3], [1, 3]] {
