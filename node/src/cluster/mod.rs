@@ -237,6 +237,14 @@ impl Cluster {
         self.knew_others
     }
 
+    /// Whether all whom this node knew before it started have been heard of since, dead or alive: gossip tells of a few
+    /// first, and among few a member seems to own more.
+    pub fn has_heard_of_all(&self) -> bool {
+        let view = self.view();
+        let is_known = |seed: &SocketAddr| view.peers().values().any(|peer| peer.address == *seed);
+        self.settings.seeds.iter().all(is_known)
+    }
+
     /// Tells the others that this node has what it owns and may be asked.
     pub async fn set_active(&self) {
         let membership = lock(&self.running).membership.clone();

@@ -315,7 +315,7 @@ mod tests {
             }
         }
 
-        /// An unknown field at its end makes any entry an unusual one.
+        /// An unknown field in front makes any entry an unusual one.
         #[test]
         fn an_unusual_entry_is_read_as_the_usual_one(
             time: i64, line in prop::collection::vec(any::<u8>(), 0..300), at in 0usize..24, to: u8, is_damaged: bool
@@ -334,7 +334,7 @@ mod tests {
                 write::bytes(&mut request, 1, &stream);
                 read(&request).map(|batch| entries(&batch)).map_err(|error| error.message)
             };
-            let unusual = [&entry[..], &[9 << 3, 1]].concat();
+            let unusual = [&[9 << 3, 1], &entry[..]].concat();
             prop_assert_eq!(of(&entry), of(&unusual));
         }
 

@@ -57,7 +57,7 @@ impl Custody for OwnersCustody {
         false
     }
 
-    /// Nor before somebody was heard of: alone in its ring, a member would take everything for its own.
+    /// Nor before the others were heard of: alone in its ring, a member would take everything for its own.
     fn is_settled(&self) -> bool {
         let placement = self.placement.now();
         let is_placed = placement.ring().member(placement.me()).is_some_and(|me| !me.tokens.is_empty());

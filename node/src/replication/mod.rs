@@ -80,7 +80,7 @@ const LAG_BYTES_MAX: usize = 64 << 20;
 /// Unit in which lag is counted, so that it fits a semaphore.
 const LAG_UNIT: usize = 1024;
 
-/// How long after its start a node expects to hear of others before it takes itself for the only one that is left.
+/// How long after its start a node expects to hear of those it knew before it goes by those it has heard of.
 const HEARD_MAX: Duration = Duration::from_secs(10);
 
 /// Runs of pushes remembered as taken; beyond them all are forgotten, and some are fetched a second time, to no effect.
@@ -176,9 +176,9 @@ impl Placements {
         Placements { cluster, since: Instant::now(), latest: Mutex::new(Arc::new(latest)) }
     }
 
-    /// Whether others were heard of since the start, if there are any, or have had time to be.
+    /// Whether the others that were known were heard of since the start, or have had time to be.
     pub fn knows_others(&self) -> bool {
-        !self.cluster.is_cut_off() || self.since.elapsed() >= HEARD_MAX
+        self.since.elapsed() >= HEARD_MAX || self.cluster.has_heard_of_all()
     }
 
     /// As of now.
