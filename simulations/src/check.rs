@@ -119,8 +119,11 @@ impl Stream {
         self.pushes.range(..=sequence).next_back().map(|(first, push)| (*first, *push))
     }
 
-    fn is_acknowledged(&self, sequence: u64) -> bool {
-        self.push_of(sequence).is_some_and(|(_, push)| push.acknowledged)
+    /// The sequences of pushes that were acknowledged, ascending.
+    fn acknowledged(&self) -> impl Iterator<Item = u64> + '_ {
+        let ends = self.pushes.keys().skip(1).copied().chain([self.next]);
+        let pushes = self.pushes.iter().zip(ends).filter(|((_, push), _)| push.acknowledged);
+        pushes.flat_map(|((first, _), end)| *first..end)
     }
 }
 
@@ -174,13 +177,12 @@ impl Ledger {
 
     /// How many lines were acknowledged.
     pub fn acknowledged(&self) -> u64 {
-        self.streams.keys().map(|stream| self.owed(*stream).len() as u64).sum()
+        self.streams.values().map(|state| state.acknowledged().count() as u64).sum()
     }
 
     /// The sequences of a stream that an answer must hold which is asked for from now on.
     pub fn owed(&self, stream: u64) -> BTreeSet<u64> {
-        let Some(state) = self.streams.get(&stream) else { return BTreeSet::new() };
-        (0..state.next).filter(|sequence| state.is_acknowledged(*sequence)).collect()
+        self.streams.get(&stream).map_or_else(BTreeSet::new, |state| state.acknowledged().collect())
     }
 
     /// Those of them that are of some time.

@@ -2,6 +2,7 @@
 //! against the ledger.
 
 mod ask;
+mod measure;
 mod push;
 
 use std::collections::BTreeSet;
@@ -218,11 +219,12 @@ impl Clients {
         for (place, stream) in streams.into_iter().enumerate() {
             let asked = if everywhere { &members[..] } else { &members[place % members.len()..][..1] };
             for node in asked {
-                while !self.look_at(client, *node, stream).await {
+                while self.look_at(client, *node, stream).await.is_none() {
                     sleep(AGAIN).await;
                 }
             }
             self.must_count(client, members[place % members.len()], stream).await;
+            self.must_measure(client, members[(place + 1) % members.len()], stream).await;
         }
     }
 

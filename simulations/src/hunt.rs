@@ -72,20 +72,59 @@ impl Hunt {
         all: bool,
         tell: &(dyn Fn(u64, &Verdict) + Sync),
     ) -> Result<Vec<(u64, Verdict)>> {
-        let next = AtomicU64::new(seeds.start);
+        self.each(seeds, all, &|seed| self.judge(seed, &[]), tell)
+    }
+
+    /// Runs one seed over and over: the power goes before one of the first node's disk operations, before every so many
+    /// as `every` says. Tells of each as it is done, and gives back those operations before which it must not go.
+    ///
+    /// # Errors
+    /// The seed does not hold as it is, or no process can be started.
+    pub fn sweep(
+        &self,
+        seed: u64,
+        every: u64,
+        tell: &(dyn Fn(u64, &Verdict) + Sync),
+    ) -> Result<Vec<(u64, Verdict)>> {
+        let operations = match self.judge(seed, &[])? {
+            Verdict::Held(summary) => {
+                operations_of(&summary).context("the summary counts disk operations")?
+            }
+            verdict => bail!("seed {seed} does not hold without a sweep: {verdict}"),
+        };
+        let every = every.max(1);
+        let dies_at = |turn: u64| {
+            let option = ["--dies-at".into(), (turn * every).to_string().into()];
+            Hunt { arguments: self.arguments.iter().cloned().chain(option).collect(), ..self.clone() }
+        };
+        let judge = |turn| dies_at(turn).judge(seed, &[]);
+        let found = self.each(0..operations.div_ceil(every), true, &judge, &|turn, verdict| {
+            tell(turn * every, verdict)
+        })?;
+        Ok(found.into_iter().map(|(turn, verdict)| (turn * every, verdict)).collect())
+    }
+
+    fn each(
+        &self,
+        numbers: Range<u64>,
+        all: bool,
+        judge: &(dyn Fn(u64) -> Result<Verdict> + Sync),
+        tell: &(dyn Fn(u64, &Verdict) + Sync),
+    ) -> Result<Vec<(u64, Verdict)>> {
+        let next = AtomicU64::new(numbers.start);
         let found = Mutex::new(Vec::new());
         let work = || -> Result<()> {
             loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds.end {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= numbers.end {
                     return Ok(());
                 }
-                let verdict = self.judge(seed, &[])?;
-                tell(seed, &verdict);
+                let verdict = judge(number)?;
+                tell(number, &verdict);
                 if !verdict.held() {
-                    found.lock().expect("no holder of this lock panics").push((seed, verdict));
+                    found.lock().expect("no holder of this lock panics").push((number, verdict));
                     if !all {
-                        next.store(seeds.end, Ordering::Relaxed);
+                        next.store(numbers.end, Ordering::Relaxed);
                     }
                 }
             }
@@ -95,7 +134,7 @@ impl Hunt {
             workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
         })?;
         let mut found = found.into_inner().expect("no holder of this lock panics");
-        found.sort_by_key(|(seed, _)| *seed);
+        found.sort_by_key(|(number, _)| *number);
         Ok(found)
     }
 
@@ -167,6 +206,10 @@ fn verdict(output: &Output) -> Verdict {
 
 fn last_line(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).lines().last().unwrap_or_default().to_owned()
+}
+
+fn operations_of(summary: &str) -> Option<u64> {
+    summary.split_once("disk_operations=")?.1.split(' ').next()?.parse().ok()
 }
 
 /// The fewest of these that still fail, as far as leaving out parts leads.

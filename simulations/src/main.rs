@@ -71,10 +71,25 @@ enum Task {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
     },
+    /// Run one seed over and over, with the power going before every so many disk operations of the first node. Without
+    /// other faults, if none are asked for.
+    Sweep {
+        #[command(flatten)]
+        what: What,
+        /// Decides everything else.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// From one operation to the next.
+        #[arg(long, default_value_t = 1)]
+        every: u64,
+        /// Processes at a time.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
     /// Measure ring and gossip alone, for many members.
     Scale {
         /// How many, one row each.
-        #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 300, 1000])]
+        #[arg(long, value_delimiter = ',', default_values_t = [3, 30, 100, 300, 1000])]
         members: Vec<usize>,
         /// Decides everything that happens.
         #[arg(long, default_value_t = 1)]
@@ -122,6 +137,9 @@ struct What {
     /// How many faults are drawn.
     #[arg(long)]
     events: Option<usize>,
+    /// The power goes before the first node's disk operation after so many, counted from its start.
+    #[arg(long)]
+    dies_at: Option<u64>,
     /// A bug to plant, which must be found.
     #[arg(long, hide = true)]
     canary: Option<Canary>,
@@ -139,6 +157,7 @@ impl What {
         let names = |kinds: &Vec<Kind>| kinds.iter().map(name).collect::<Vec<_>>().join(",");
         option("--faults", self.faults.as_ref().map(names));
         option("--events", self.events.map(|events| events.to_string()));
+        option("--dies-at", self.dies_at.map(|operations| operations.to_string()));
         option("--canary", self.canary.map(|canary| canary.to_string()));
         arguments.into_iter().map(OsString::from).collect()
     }
@@ -152,6 +171,7 @@ impl What {
             kinds: self.faults.clone(),
             events: self.events,
             skip: skip.to_vec(),
+            dies_at: self.dies_at,
             canary: self.canary,
         })
     }
@@ -178,6 +198,7 @@ fn main() -> ExitCode {
         Task::Explain { one, html } => explain(&one, html),
         Task::List { scenario } => list(scenario.as_deref()),
         Task::Replay(one) => replay(&one),
+        Task::Sweep { what, seed, every, jobs } => sweep(what, seed, every, jobs),
         Task::Scale { members, seed, svg } => measure_scale(&members, seed, svg),
         Task::Hunt { what, seeds, twice, all, jobs } => hunt(&what, seeds, twice, all, jobs),
     };
@@ -229,7 +250,7 @@ fn measure_scale(members: &[usize], seed: u64, svg: Option<PathBuf>) -> Result<E
     println!("seed {seed}, commit {}\n{}", commit(), scale::HEAD);
     let mut rows = Vec::new();
     for count in members {
-        anyhow::ensure!((4..=2000).contains(count), "`{count}` members: 4 to 2000 can be measured");
+        anyhow::ensure!((3..=2000).contains(count), "`{count}` members: 3 to 2000 can be measured");
         let row = scale::measure(seed, *count)?;
         println!("{row}");
         rows.push(row);
@@ -273,6 +294,19 @@ fn code(verdict: &Verdict) -> ExitCode {
         Verdict::Broken(_) => ExitCode::from(EXIT_BROKEN),
         Verdict::Diverged(_) | Verdict::Failed(_) => ExitCode::from(EXIT_FAILED),
     }
+}
+
+fn sweep(mut what: What, seed: u64, every: u64, jobs: usize) -> Result<ExitCode> {
+    what.events = what.events.or_else(|| what.faults.is_none().then_some(0));
+    println!("{}", headline(&what, seed, &[]));
+    let tell = |operation: u64, verdict: &Verdict| println!("--dies-at {operation}: {verdict}");
+    let found = what.hunt(false, jobs)?.sweep(seed, every, &tell)?;
+    let operations: Vec<String> = found.iter().map(|(operation, _)| operation.to_string()).collect();
+    match found.first() {
+        None => println!("all held"),
+        Some(_) => println!("did not hold with --dies-at {}", operations.join(" ")),
+    }
+    Ok(found.first().map_or(ExitCode::SUCCESS, |(_, verdict)| code(verdict)))
 }
 
 fn hunt(what: &What, seeds: Range<u64>, twice: bool, all: bool, jobs: usize) -> Result<ExitCode> {

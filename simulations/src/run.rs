@@ -33,6 +33,11 @@ use crate::watch::{LOOK_EVERY, Watch};
 
 /// How soon a node that ended is started again.
 const RESTART: Duration = Duration::from_secs(1);
+/// How long a node is down whose disk dies at an operation that was chosen, ...
+const SWEEP_DOWN: Duration = Duration::from_secs(1);
+/// ... and how many changes in a thousand stay that were not synced.
+const SWEEP_KEEP_PERMILLE: u64 = 500;
+
 /// Runs a scenario in a thread of its own, with time and chance from the seed. The events go to a file too, if one
 /// is given. One at a time in a process: the working directory is the nodes' for so long.
 ///
@@ -68,6 +73,8 @@ fn run_here(scenario: Scenario, options: &Options, root: &Path) -> Result<Outcom
     let mut violations = run.clients.violations();
     violations.extend(ended.err().map(|error| format!("{error:#}")));
     violations.extend(run.judge_logs());
+    let loops = run.cluster.network().traffic().links.into_keys().filter(|(from, to)| from == to);
+    violations.extend(loops.map(|(node, _)| format!("node {node} sent to itself over the network")));
     for violation in &violations {
         timeline::mark(Mark::Objection, None, || violation.clone());
     }
@@ -166,7 +173,11 @@ impl Run {
         options.canary.into_iter().for_each(Canary::plant);
         let effects = Effects::new(stores.clone(), good_store(&scenario, options));
         let member = |node: usize| Member { belongs: !scenario.nodes[node].spare, ..Member::default() };
-        let members = (0..count).map(member).collect();
+        let mut members: Vec<Member> = (0..count).map(member).collect();
+        if let Some(operations) = options.dies_at {
+            members[0].dies = (SWEEP_DOWN, SWEEP_KEEP_PERMILLE);
+            cluster.disk(0).set(|faults| faults.dies_in = Some(operations));
+        }
         let (due, look_at, watch) = (Vec::new(), Duration::ZERO, Watch::new(count));
         Ok(Run {
             scenario,

@@ -31,6 +31,8 @@ pub struct Options {
     pub events: Option<usize>,
     /// Faults to leave out, by number.
     pub skip: Vec<usize>,
+    /// The power goes before the first node's disk operation after so many, from its start on.
+    pub dies_at: Option<u64>,
     /// A bug to plant.
     pub canary: Option<Canary>,
 }

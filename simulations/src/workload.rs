@@ -66,7 +66,8 @@ impl Workload {
         Entry { timestamp, line }
     }
 
-    fn origin(stream: u64) -> i64 {
+    /// The time of a stream's first line.
+    pub(crate) fn origin(stream: u64) -> i64 {
         if stream.is_multiple_of(2) { EPOCH_NANOS } else { BEFORE_MIDNIGHT_NANOS }
     }
 
@@ -112,7 +113,7 @@ impl Workload {
     }
 
     /// Encoded as part of an address.
-    fn selector(stream: u64) -> String {
+    pub(crate) fn selector(stream: u64) -> String {
         format!("%7Bjob%3D%22simulation%22%2Cstream%3D%22{stream}%22%7D")
     }
 }

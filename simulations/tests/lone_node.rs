@@ -25,6 +25,16 @@ fn no_acknowledged_line_is_lost_and_every_seed_replays_event_by_event() {
     assert_eq!(found, []);
 }
 
+/// At every one: `grapevine-sim sweep lone-node`.
+#[test]
+fn the_power_may_go_at_any_disk_operation() {
+    let arguments = ["lone-node", "--minutes", "0.3", "--events", "0"];
+    assert_eq!(hunt(&arguments, false).sweep(1, 23, &|_, _| ()).unwrap(), []);
+    let lies = [&arguments[..], &["--canary", "answers-unsynced"]].concat();
+    let found = hunt(&lies, false).sweep(1, 23, &|_, _| ()).unwrap();
+    assert!(!found.is_empty(), "a node that answers before it syncs is found out");
+}
+
 #[test]
 fn planted_bugs_are_found() {
     for canary in ["syncs-lie", "folder-syncs-lie", "puts-lie"] {

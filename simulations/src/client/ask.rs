@@ -1,14 +1,15 @@
 //! Asking: lines and counts of a stream, from any node. An answer is complete, or its warning is true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::{Clients, Phase, State, server, told};
+use super::measure::MEASURES;
+use super::{AGAIN, Clients, Phase, State, server, told};
 use crate::det;
 use crate::random::Random;
 use crate::timeline::{self, Mark};
@@ -45,21 +46,21 @@ impl Clients {
             let (Some(node), false) = (self.any_member(&mut random), streams.is_empty()) else { continue };
             let stream = streams[random.below(streams.len() as u64) as usize];
             match random.below(COUNTS_ONE_IN) {
-                0 => self.count(client, node, stream).await,
-                1 => self.look_at(client, node, stream).await,
+                0 => drop(self.count(client, node, stream).await),
+                1 => drop(self.look_at(client, node, stream).await),
                 _ => self.look_at_some(client, node, stream, &mut random).await,
-            };
+            }
         }
     }
 
-    /// Asks for all lines of one stream and holds the answer against the ledger. True if it was complete.
-    pub(super) async fn look_at(&self, client: &Client, node: usize, stream: u64) -> bool {
+    /// Asks for all lines of one stream and holds the answer against the ledger. Gives them back if it was complete.
+    pub(super) async fn look_at(&self, client: &Client, node: usize, stream: u64) -> Option<Vec<Entry>> {
         let owed = self.state().ledger.owed(stream);
         self.ask_for(client, node, stream, Workload::ALL, owed).await
     }
 
     /// The same with the lines around one of the last: whole streams, over and over, are most of what a run costs.
-    async fn look_at_some(&self, client: &Client, node: usize, stream: u64, random: &mut Random) -> bool {
+    async fn look_at_some(&self, client: &Client, node: usize, stream: u64, random: &mut Random) {
         let (time, owed) = {
             let ledger = &self.state().ledger;
             let offered = ledger.offered(stream);
@@ -68,7 +69,7 @@ impl Clients {
             let time = at - AROUND_NANOS..at + AROUND_NANOS;
             (time.clone(), ledger.owed_within(stream, &time))
         };
-        self.ask_for(client, node, stream, time, owed).await
+        self.ask_for(client, node, stream, time, owed).await;
     }
 
     async fn ask_for(
@@ -78,14 +79,14 @@ impl Clients {
         stream: u64,
         time: Range<i64>,
         owed: BTreeSet<u64>,
-    ) -> bool {
+    ) -> Option<Vec<Entry>> {
         let asked = det::elapsed();
         let target = Workload::query_target(stream, &time, QUERY_LIMIT);
         let response = client.call(server(node), "GET", &target, &[], self.patience()).await;
         let answer = read(response.as_ref(), entries);
         let mut state = self.state();
         let what = format!("lines of stream {stream} from node {node}");
-        let Some(answer) = state.judge(answer, asked, &what, response.as_ref(), self) else { return false };
+        let answer = state.judge(answer, asked, &what, response.as_ref(), self)?;
         let complete = answer.warnings.is_empty();
         let owed = if complete { owed } else { BTreeSet::new() };
         for violation in state.ledger.verify(stream, &owed, &answer.result) {
@@ -94,7 +95,7 @@ impl Clients {
         if let Some(entry) = answer.result.iter().find(|entry| !time.contains(&entry.timestamp)) {
             state.tell(&format!("{what}: `{}` is not of the time asked for, {time:?}", entry.timestamp));
         }
-        complete
+        complete.then_some(answer.result)
     }
 
     /// Asks how many lines one stream has and holds the answer against the ledger. True if it was complete.
@@ -113,6 +114,33 @@ impl Clients {
             state.tell(&format!("{violation} (asked of node {node})"));
         }
         complete
+    }
+
+    /// Asks one node for a measure of a stream over time, and for the stream's lines, until a simple reference makes the
+    /// same of these. A push that was not answered may come in between.
+    pub(super) async fn must_measure(&self, client: &Client, node: usize, stream: u64) {
+        let measure = &MEASURES[(stream / 2) as usize % MEASURES.len()];
+        let what = format!("the {} of stream {stream} from node {node}", measure.name);
+        let target = measure.target(stream);
+        loop {
+            let lines = self.look_at(client, node, stream).await;
+            let asked = det::elapsed();
+            let response = client.call(server(node), "GET", &target, &[], self.patience()).await;
+            let answer = read(response.as_ref(), values);
+            {
+                let mut state = self.state();
+                let answer = state.judge(answer, asked, &what, response.as_ref(), self);
+                if let Some((lines, answer)) = lines.zip(answer.filter(|answer| answer.warnings.is_empty())) {
+                    let expected = measure.of(stream, &lines);
+                    if answer.result == expected {
+                        return;
+                    }
+                    let Answer { result, .. } = answer;
+                    state.waits_for = format!("{what}: {result:?} where its lines come to {expected:?}");
+                }
+            }
+            sleep(AGAIN).await;
+        }
     }
 
     /// Whether something was wrong, shortly before a time, that can have made an answer incomplete. Where the warning
@@ -163,37 +191,69 @@ impl State {
 }
 
 /// Reads Loki's JSON; none if it is not.
-fn read<T>(response: Option<&(u16, Bytes)>, result: fn(&Value) -> Option<T>) -> Option<Answer<T>> {
+fn read<'a, R: Deserialize<'a>, T>(
+    response: Option<&'a (u16, Bytes)>,
+    result: fn(R) -> Option<T>,
+) -> Option<Answer<T>> {
+    #[derive(Deserialize)]
+    struct Body<R> {
+        data: Data<R>,
+        #[serde(default)]
+        warnings: Vec<String>,
+    }
+    #[derive(Deserialize)]
+    struct Data<R> {
+        result: R,
+    }
     let (200, body) = response? else { return None };
-    let answer: Value = serde_json::from_slice(body).ok()?;
-    let text = |warning: &Value| warning.as_str().unwrap_or("(no text)").to_owned();
-    let warnings = answer["warnings"].as_array().map(|all| all.iter().map(text).collect());
-    Some(Answer { result: result(&answer["data"]["result"])?, warnings: warnings.unwrap_or_default() })
+    let Body { data, warnings } = serde_json::from_slice::<Body<R>>(body).ok()?;
+    Some(Answer { result: result(data.result)?, warnings })
 }
 
-fn entries(result: &Value) -> Option<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for stream in result.as_array()? {
-        for value in stream["values"].as_array()? {
-            let timestamp = value[0].as_str()?.parse().ok()?;
-            entries.push(Entry { timestamp, line: value[1].as_str()?.to_owned() });
-        }
-    }
-    Some(entries)
+/// Of a stream in an answer, its lines.
+#[derive(Deserialize)]
+struct Lines {
+    values: Vec<(String, String)>,
+}
+
+fn entries(streams: Vec<Lines>) -> Option<Vec<Entry>> {
+    let values = streams.into_iter().flat_map(|stream| stream.values);
+    values.map(|(timestamp, line)| Some(Entry { timestamp: timestamp.parse().ok()?, line })).collect()
+}
+
+/// Of a series at one time, its value.
+#[derive(Deserialize)]
+struct Sample {
+    value: (f64, String),
 }
 
 /// The one value of a vector; an empty one is 0.
-fn number(result: &Value) -> Option<u64> {
-    match &result.as_array()?[..] {
+fn number(vector: Vec<Sample>) -> Option<u64> {
+    match &vector[..] {
         [] => Some(0),
-        [sample] => sample["value"][1].as_str()?.parse().ok(),
+        [sample] => sample.value.1.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Of a series over time, its values.
+#[derive(Deserialize)]
+struct Series {
+    values: Vec<(f64, String)>,
+}
+
+/// The values of the one series of a matrix, by seconds since 1970; an empty one has none.
+fn values(matrix: Vec<Series>) -> Option<BTreeMap<i64, u64>> {
+    match &matrix[..] {
+        [] => Some(BTreeMap::new()),
+        [series] => series.values.iter().map(|(at, value)| Some((*at as i64, value.parse().ok()?))).collect(),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{entries, number, read};
+    use super::{entries, number, read, values};
 
     fn body(result: &str, more: &str) -> Option<(u16, bytes::Bytes)> {
         Some((200, format!(r#"{{"status":"success","data":{{"result":{result}}}{more}}}"#).into()))
@@ -216,5 +276,13 @@ mod tests {
         assert_eq!(count(r#"[{"metric":{},"value":[1,"17"]}]"#), Some(17));
         assert_eq!(count("[]"), Some(0));
         assert_eq!(count(r#"[{"value":[1,"1"]},{"value":[1,"1"]}]"#), None);
+    }
+
+    #[test]
+    fn a_measure_over_time_is_the_one_series_or_nothing_at_all() {
+        let measure = |result| read(body(result, "").as_ref(), values).map(|answer| answer.result);
+        assert_eq!(measure(r#"[{"metric":{},"values":[[7,"2"],[14,"1"]]}]"#), Some([(7, 2), (14, 1)].into()));
+        assert_eq!(measure("[]"), Some([].into()));
+        assert_eq!(measure(r#"[{"values":[]},{"values":[]}]"#), None);
     }
 }
