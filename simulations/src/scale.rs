@@ -32,7 +32,7 @@ pub struct Row {
     pub bytes_after: f64,
     /// Until all agreed on who lives after them; none if they never did.
     pub settled: Option<Duration>,
-    /// Messages that were too large to be sent.
+    /// Messages that were too large to be sent or answered.
     pub dropped: u64,
     /// What the most loaded member holds in relation to what is fair.
     pub heaviest: f64,

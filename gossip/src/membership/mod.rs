@@ -5,6 +5,7 @@
 //! dead for [`Tuning::grace`] is forgotten by all, and with that leaves the ring: no person needs to remove it.
 
 mod admission;
+mod room;
 mod state;
 mod transport;
 mod view;
@@ -18,6 +19,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
+pub use room::Room;
 pub use state::{Profile, State, UnknownState};
 pub use view::{Peer, View};
 

@@ -16,7 +16,7 @@ use chitchat::{
     spawn_chitchat,
 };
 use grapevine_gossip::limits::GOSSIP_BYTES_MAX;
-use grapevine_gossip::membership::Tuning;
+use grapevine_gossip::membership::{Room, Tuning};
 use grapevine_gossip::ring::placement::TOKENS;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -191,7 +191,7 @@ struct Carried {
     inboxes: BTreeMap<SocketAddr, mpsc::UnboundedSender<Letter>>,
     bytes: u64,
     largest: usize,
-    /// Messages that were too large to be sent.
+    /// Messages that were too large to be sent or answered.
     dropped: u64,
 }
 
@@ -199,6 +199,7 @@ struct Letter {
     due: Instant,
     from: SocketAddr,
     message: ChitchatMessage,
+    bytes: usize,
 }
 
 fn lock(carried: &Mutex<Carried>) -> MutexGuard<'_, Carried> {
@@ -210,7 +211,7 @@ impl Transport for Wire {
     async fn open(&self, listen: SocketAddr) -> Result<Box<dyn Socket>> {
         let (sender, inbox) = mpsc::unbounded_channel();
         lock(&self.0).inboxes.insert(listen, sender);
-        Ok(Box::new(End { wire: self.clone(), listen, inbox, next: None }))
+        Ok(Box::new(End { wire: self.clone(), listen, inbox, next: None, room: Room::default() }))
     }
 }
 
@@ -220,12 +221,14 @@ struct End {
     inbox: mpsc::UnboundedReceiver<Letter>,
     /// On its way: who waits for it may be interrupted.
     next: Option<Letter>,
+    room: Room,
 }
 
 #[async_trait]
 impl Socket for End {
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> Result<()> {
         let bytes = message.serialized_len();
+        self.room.on_sent(&message, bytes);
         let mut carried = lock(&self.wire.0);
         carried.largest = carried.largest.max(bytes);
         if bytes > GOSSIP_BYTES_MAX {
@@ -233,7 +236,7 @@ impl Socket for End {
             return Ok(());
         }
         carried.bytes += bytes as u64;
-        let letter = Letter { due: Instant::now() + LATENCY, from: self.listen, message };
+        let letter = Letter { due: Instant::now() + LATENCY, from: self.listen, message, bytes };
         // Whoever is gone gets nothing.
         if let Some(inbox) = carried.inboxes.get(&to) {
             let _ = inbox.send(letter);
@@ -242,11 +245,16 @@ impl Socket for End {
     }
 
     async fn recv(&mut self) -> Result<(SocketAddr, ChitchatMessage)> {
-        if self.next.is_none() {
-            self.next = self.inbox.recv().await;
+        loop {
+            if self.next.is_none() {
+                self.next = self.inbox.recv().await;
+            }
+            sleep_until(self.next.as_ref().context("this member was stopped")?.due).await;
+            let letter = self.next.take().context("it was there a moment ago")?;
+            if self.room.admits(&letter.message, letter.bytes) {
+                return Ok((letter.from, letter.message));
+            }
+            lock(&self.wire.0).dropped += 1;
         }
-        sleep_until(self.next.as_ref().context("this member was stopped")?.due).await;
-        let letter = self.next.take().context("it was there a moment ago")?;
-        Ok((letter.from, letter.message))
     }
 }
