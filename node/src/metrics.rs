@@ -12,7 +12,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
@@ -213,6 +213,10 @@ metrics! {
     chunk_entries: Histogram = Histogram::new(exponential_buckets(1.0, 4.0, 10)), "loki_ingester_chunk_entries";
     /// Compressed bytes of the chunks written.
     chunk_bytes: Histogram = Histogram::new(exponential_buckets(1024.0, 2.0, 12)), "loki_ingester_chunk_size_bytes";
+    /// How full the chunks written are, by the blocks that one may have.
+    chunk_utilization: Histogram = Histogram::new(linear_buckets(0.25, 0.25, 4)), "loki_ingester_chunk_utilization";
+    /// Seconds since the first line of the chunks written.
+    chunk_age: Histogram = Histogram::new(exponential_buckets(60.0, 2.0, 10)), "loki_ingester_chunk_age_seconds";
     /// Packs that wait in the spool for the chunk store.
     spool_packs: Gauge = Gauge::default(), "grapevine_spool_packs";
     /// The same as `grapevine_spool_packs`.

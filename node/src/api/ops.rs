@@ -190,6 +190,8 @@ mod tests {
             "loki_ingester_flush_queue_length ",
             "loki_ingester_chunk_entries_sum 1.0\n",
             "loki_ingester_chunk_size_bytes_count 1\n",
+            "loki_ingester_chunk_utilization_sum 0.25\n",
+            "loki_ingester_chunk_age_seconds_sum 1.0\n",
             "loki_prometheus_rule_group_rules{rule_group=\"n;g\",user=\"fake\"} 2\n",
             "loki_overrides_defaults{limit_name=\"max_query_series\"} 7.0\n",
             "loki_internal_log_messages_total{level=\"warn\"} ",

@@ -11,6 +11,7 @@ use grapevine_storage::head::{Flushing, Head};
 use grapevine_storage::index::{Cover, Day, Index, PackId};
 use grapevine_storage::pack::Level;
 use grapevine_storage::pack::directory::ChunkEntry;
+use grapevine_storage::pack::limits::CHUNK_BLOCKS;
 use grapevine_storage::pack::writer::PackSummary;
 use grapevine_storage::stream::StreamId;
 
@@ -129,7 +130,10 @@ impl Flusher {
         covering: Covering,
     ) -> anyhow::Result<()> {
         let (index, owner) = (self.index.clone(), tenant.clone());
-        let chunks: Vec<(u64, u64)> = summary.directory.chunks().map(ChunkEntry::size).collect();
+        let now = self.clock.now();
+        let measure =
+            |chunk: &ChunkEntry| (chunk.size(), chunk.blocks.len(), now.saturating_sub(chunk.first()));
+        let chunks: Vec<_> = summary.directory.chunks().map(measure).collect();
         let (pack, covered) = (PackId(summary.content_hash), covering.clone());
         self.exec
             .run(Lane::Disk, move || super::records::commit(&index, &owner, day, &summary, covering))
@@ -141,9 +145,11 @@ impl Flusher {
         self.duty.on_packed(day, pack);
         self.metrics.packs_written.inc();
         self.metrics.chunks_flushed.inc_by(chunks.len() as u64);
-        for (entries, bytes) in chunks {
+        for ((entries, bytes), blocks, age) in chunks {
             self.metrics.chunk_entries.observe(entries as f64);
             self.metrics.chunk_bytes.observe(bytes as f64);
+            self.metrics.chunk_utilization.observe(blocks as f64 / CHUNK_BLOCKS as f64);
+            self.metrics.chunk_age.observe(age as f64 / 1e9);
         }
         Ok(())
     }
