@@ -65,7 +65,7 @@ impl<'a> Lexer<'a> {
             return Ok(start.token(Kind::End, ""));
         };
         match c {
-            '\0' => Err(start.fail("invalid character NUL")),
+            '\0' => Err(start.fail(literal::NUL)),
             '"' => self.string(start, literal::string),
             '`' => self.string(start, literal::raw_string),
             '[' => self.range(start),

@@ -59,6 +59,13 @@ async fn instant_queries_are_asked_amiss() {
         ("GET /query?query=1&query=2", 200, r#","1"]"#),
         ("POST /query?query=1 < query=2", 200, r#","2"]"#),
         ("POST /query?query=1", 200, r#","1"]"#),
+        // Bytes that are no text: a query that is, of which a part is not.
+        ("GET /query?query=%FF", 400, "invalid UTF-8 encoding"),
+        ("GET /query?query=vector(1)%20%23%C3", 400, "invalid UTF-8 encoding"),
+        ("GET /query?query=vector(1)%20%23%C3%A9%EF%BF%BD", 200, "vector"),
+        ("POST /query < query=%E9", 400, "invalid UTF-8 encoding"),
+        ("GET /series?match%5B%5D=%FF", 400, "invalid UTF-8 encoding"),
+        ("GET /query?query=1&other=%FF", 200, r#","1"]"#),
         ("PUT /query?query=1", 405, ""),
         ("HEAD /query?query=1", 405, ""),
         ("DELETE /query?query=1", 405, ""),

@@ -190,12 +190,12 @@ impl FromRequest<Arc<Node>> for Params {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &Arc<Node>) -> Result<Self, ApiError> {
-        let mut pairs = pairs_of(request.uri().query().unwrap_or_default().as_bytes());
+        let mut pairs = pairs_of(request.uri().query().unwrap_or_default().as_bytes())?;
         let form = text(request.headers(), header::CONTENT_TYPE.as_str())
             .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
         if form {
             let body = read_body(request, FORM_BYTES_MAX).await?;
-            let mut own = pairs_of(&body);
+            let mut own = pairs_of(&body)?;
             // Go's ParseForm lets the body's values come first.
             own.append(&mut pairs);
             pairs = own;
@@ -204,6 +204,37 @@ impl FromRequest<Arc<Node>> for Params {
     }
 }
 
-fn pairs_of(text: &[u8]) -> Vec<(String, String)> {
-    url::form_urlencoded::parse(text).into_owned().collect()
+/// The parameters of a query string or a form. Bytes that are no text become U+FFFD, but not in LogQL: a query would
+/// then ask for something else, and Loki's lexer refuses it.
+fn pairs_of(text: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
+    let pairs = text.split(|byte| *byte == b'&').filter_map(|pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        Some((&pair[..at], &pair[at + 1..]))
+    });
+    for (name, value) in pairs {
+        let is_query = matches!(name, b"query" | b"match" | b"match[]" | b"match%5B%5D" | b"match%5b%5d");
+        if is_query && std::str::from_utf8(&unescaped(value)).is_err() {
+            return Err(ApiError::bad("parse error : invalid UTF-8 encoding"));
+        }
+    }
+    Ok(url::form_urlencoded::parse(text).into_owned().collect())
+}
+
+/// A value with its `%XX` undone.
+fn unescaped(value: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| value.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let (mut bytes, mut at) = (Vec::with_capacity(value.len()), 0);
+    while at < value.len() {
+        match (value[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                bytes.push(byte);
+                at += 1;
+            }
+        }
+    }
+    bytes
 }

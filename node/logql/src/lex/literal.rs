@@ -2,6 +2,9 @@
 
 use super::cursor::Cursor;
 
+/// Go's scanner takes this character nowhere.
+pub(super) const NUL: &str = "invalid character NUL";
+
 /// Passes over a number; the cursor stands at its first digit or dot.
 pub(super) fn number(cursor: &mut Cursor<'_>) -> Result<(), String> {
     let start = cursor.offset();
@@ -97,8 +100,9 @@ pub(super) fn character(cursor: &mut Cursor<'_>) -> Result<(), String> {
 /// Passes over a string in backticks.
 pub(super) fn raw_string(cursor: &mut Cursor<'_>) -> Result<(), String> {
     cursor.bump();
-    cursor.eat_while(|c| c != '`');
+    cursor.eat_while(|c| !matches!(c, '`' | '\0'));
     match cursor.bump() {
+        Some('\0') => Err(NUL.to_owned()),
         Some(_) => Ok(()),
         None => Err("literal not terminated".to_owned()),
     }
@@ -111,6 +115,7 @@ fn quoted(cursor: &mut Cursor<'_>, quote: char) -> Result<usize, String> {
     loop {
         match cursor.bump() {
             None | Some('\n') => return Err("literal not terminated".to_owned()),
+            Some('\0') => return Err(NUL.to_owned()),
             Some(c) if c == quote => return Ok(count),
             Some('\\') => escape(cursor, quote)?,
             Some(_) => {}

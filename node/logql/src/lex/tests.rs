@@ -105,4 +105,6 @@ fn faulty_words_are_named() {
     check_fails("/* a", "parse error at line 1, col 1: comment not terminated");
     check_fails("'ab'", "parse error at line 1, col 1: invalid char literal");
     check_fails("a \0", "parse error at line 1, col 3: invalid character NUL");
+    check_fails("\"a\0\"", "parse error at line 1, col 1: invalid character NUL");
+    check_fails("`a\0`", "parse error at line 1, col 1: invalid character NUL");
 }
