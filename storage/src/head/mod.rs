@@ -207,12 +207,14 @@ impl Head {
     }
 
     /// Compresses the blocks that wait, the oldest first, and holds up neither pushes nor queries meanwhile.
-    /// Waits while another thread does the same. Says how many bytes of text it compressed.
+    /// Waits while another thread does the same. While anything is about to be let go nothing is compressed: what is
+    /// then kept after all must not be overtaken by what came later, or a flush would cover more of the log than it
+    /// holds. Says how many bytes of text it compressed.
     pub fn seal_waiting(&self, sealer: &mut Sealer) -> u64 {
         let mut building = self.building();
         let mut bytes = 0;
         loop {
-            let Some(block) = self.state().full.front().cloned() else { return bytes };
+            let Some(block) = self.state().next_to_seal() else { return bytes };
             bytes += block.text.text_bytes() as u64;
             if !building.has_room_for(block.text.text_bytes()) {
                 self.state().complete(std::mem::take(&mut *building));
@@ -465,6 +467,10 @@ impl State {
 
     fn has_packed(&self) -> bool {
         self.packed().next().is_some()
+    }
+
+    fn next_to_seal(&self) -> Option<Arc<FullBlock>> {
+        self.full.front().filter(|_| !self.is_leaving()).cloned()
     }
 
     fn complete(&mut self, building: ChunkBuilder) {

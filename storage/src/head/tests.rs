@@ -237,6 +237,22 @@ fn what_is_leaving_is_not_flushed_and_what_is_flushed_does_not_leave() {
     assert_eq!(all(&head), (0..4).collect::<Vec<_>>());
 }
 
+#[test]
+fn what_may_leave_is_not_overtaken_by_what_came_later() {
+    let head = head();
+    append_push(&head, 1, 0..2);
+    append_push(&head, 2, 2..5);
+    head.begin_leaving(&[push(1)].into_iter().collect()).unwrap();
+    head.close_open();
+    let mut sealer = Sealer::new(Level::default());
+    assert_eq!(head.seal_waiting(&mut sealer), 0);
+    head.end_leaving(false);
+    assert!(head.seal_waiting(&mut sealer) > 0);
+    assert_eq!(all(&head), (0..5).collect::<Vec<_>>());
+    head.complete_chunk();
+    assert_eq!(head.begin_flush().unwrap().covers, [push(1), push(2)]);
+}
+
 /// A push that waits: the entries of each of its parts.
 #[derive(Debug)]
 struct Waiting(Vec<Vec<i64>>);
