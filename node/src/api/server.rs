@@ -213,28 +213,9 @@ fn pairs_of(text: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
     });
     for (name, value) in pairs {
         let is_query = matches!(name, b"query" | b"match" | b"match[]" | b"match%5B%5D" | b"match%5b%5d");
-        if is_query && std::str::from_utf8(&unescaped(value)).is_err() {
+        if is_query && percent_encoding::percent_decode(value).decode_utf8().is_err() {
             return Err(ApiError::bad("parse error : invalid UTF-8 encoding"));
         }
     }
     Ok(url::form_urlencoded::parse(text).into_owned().collect())
-}
-
-/// A value with its `%XX` undone.
-fn unescaped(value: &[u8]) -> Vec<u8> {
-    let digit = |at: usize| value.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let (mut bytes, mut at) = (Vec::with_capacity(value.len()), 0);
-    while at < value.len() {
-        match (value[at], digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            (byte, ..) => {
-                bytes.push(byte);
-                at += 1;
-            }
-        }
-    }
-    bytes
 }
