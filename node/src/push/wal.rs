@@ -62,9 +62,14 @@ impl WalPayload {
         self.len() == 0
     }
 
+    /// Both parts, for who need not have them as one.
+    pub fn parts(&self) -> [&[u8]; 2] {
+        [&self.prelude, &self.body]
+    }
+
     /// Both parts as one.
     pub fn to_vec(&self) -> Vec<u8> {
-        [&self.prelude[..], &self.body].concat()
+        self.parts().concat()
     }
 }
 

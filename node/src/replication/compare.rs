@@ -348,10 +348,7 @@ fn cut(kept: &Kept<'_>, streams: &BTreeSet<StreamId>, cache: &StreamCache) -> Re
     let encoded = match has {
         0 => return Ok(None),
         _ if has == batch.streams().len() => message.encode(&[kept.payload]),
-        _ => {
-            let part = batch.encode_streams(|id| streams.contains(&id));
-            message.encode(&[&part.prelude, &part.body])
-        }
+        _ => message.encode(&batch.encode_streams(|id| streams.contains(&id)).parts()),
     };
     encoded.map(Some).map_err(|error| error.to_string())
 }

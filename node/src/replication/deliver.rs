@@ -313,8 +313,7 @@ impl Encoding {
                     let payload = self.payload(&streams, &mut batch, cache)?;
                     let Encoding { push, ref tenant, whole_by, .. } = self;
                     let message = Replicate { push, tenant: tenant.to_string(), whole_by };
-                    let body = message.encode(&[&payload.prelude, &payload.body]);
-                    let body = body.map_err(|error| error.to_string())?;
+                    let body = message.encode(&payload.parts()).map_err(|error| error.to_string())?;
                     bodies.entry(streams).or_insert(body).clone()
                 }
             };
