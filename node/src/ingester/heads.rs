@@ -72,12 +72,10 @@ impl Heads {
     ) -> Vec<Arc<Head>> {
         let mut full = Vec::new();
         let mut ordinal = 0;
-        for stream in batch.streams() {
-            for run in batch.day_runs(stream) {
-                let key = HeadKey { tenant: tenant.clone(), day: run.day, id: stream.id() };
-                let packed = covered.map_or(Mark::default(), |covered| covered(&key, place.wal));
-                ordinal = self.append_run((batch, stream, &run), &key, (place, ordinal, packed), &mut full);
-            }
+        for (stream, run) in batch.runs() {
+            let key = HeadKey { tenant: tenant.clone(), day: run.day, id: stream.id() };
+            let packed = covered.map_or(Mark::default(), |covered| covered(&key, place.wal));
+            ordinal = self.append_run((batch, stream, &run), &key, (place, ordinal, packed), &mut full);
         }
         full
     }
@@ -93,9 +91,7 @@ impl Heads {
     ) -> Vec<Arc<Head>> {
         let mut full = Vec::new();
         let mut before = Mark { sequence: place.sequence, entries: 0 };
-        let runs =
-            batch.streams().iter().flat_map(|stream| batch.day_runs(stream).map(move |run| (stream, run)));
-        for (part, (stream, run)) in (0..).zip(runs) {
+        for (part, (stream, run)) in (0..).zip(batch.runs()) {
             let key = HeadKey { tenant: tenant.clone(), day: run.day, id: stream.id() };
             let is_ours = packs(stream.id());
             let parcel = || waiting.parcel(batch, &run, part, before);

@@ -96,8 +96,7 @@ impl Packed for WaitingPush {
                 return tracing::error!(error, "a push that waits cannot be read; the log still has it");
             }
         };
-        let mut runs = batch.streams().iter().flat_map(|stream| batch.day_runs(stream));
-        if let Some(run) = runs.nth(part as usize) {
+        if let Some((_, run)) = batch.runs().nth(part as usize) {
             batch.for_each_in_run(&run, |entry| visit(&entry));
         }
     }

@@ -173,6 +173,12 @@ impl PushBatch {
         self.for_each_in(run.entries.clone(), each);
     }
 
+    /// All entries, stream by stream, cut as [`PushBatch::day_runs`] cuts them. What counts runs or entries of a push, in
+    /// the log and in heads, counts them in this order.
+    pub fn runs(&self) -> impl Iterator<Item = (&PushStream, DayRun)> + '_ {
+        self.streams.iter().flat_map(|stream| self.day_runs(stream).map(move |run| (stream, run)))
+    }
+
     /// The entries of a stream, cut where the UTC day changes from one to the next.
     pub fn day_runs(&self, stream: &PushStream) -> impl Iterator<Item = DayRun> + '_ {
         let mut start = stream.entries.start;
