@@ -249,9 +249,8 @@ impl Ingester {
         self.report(&stats);
         // What was left to another node until now, which has gone.
         let in_cluster = self.duty.names_pushes();
-        for ((_, head), _) in heads.iter().zip(&stats).filter(|(_, stats)| in_cluster && stats.is_ours) {
-            let size = head.size();
-            if size.full_bytes + size.parked_bytes > 0 {
+        for ((_, head), stats) in heads.iter().zip(&stats).filter(|_| in_cluster) {
+            if stats.is_ours && stats.waiting_bytes > 0 {
                 self.seals.push(head.clone()).await;
             }
         }
@@ -329,6 +328,7 @@ fn stats_of(head: &Head, now: Duration, log: LogSize, is_ours: bool) -> HeadStat
     let size = head.size();
     HeadStats {
         open_bytes: size.open_bytes,
+        waiting_bytes: size.full_bytes + size.parked_bytes,
         sealed_bytes: size.sealed_bytes,
         complete_bytes: size.complete_bytes,
         chunks: size.chunks,

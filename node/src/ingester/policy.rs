@@ -27,6 +27,8 @@ pub struct FlushLimits {
 pub struct HeadStats {
     /// Text in the open block.
     pub open_bytes: u64,
+    /// Of them, what could be compressed now: full blocks, and pushes that wait as they came.
+    pub waiting_bytes: u64,
     /// Compressed blocks.
     pub sealed_bytes: u64,
     /// Of them, those in chunks that are full.
@@ -167,6 +169,7 @@ mod tests {
     const EMPTY: HeadStats = HeadStats {
         chunks: 0,
         open_bytes: 0,
+        waiting_bytes: 0,
         sealed_bytes: 0,
         complete_bytes: 0,
         age: Duration::ZERO,

@@ -342,8 +342,8 @@ impl Head {
         let building: u64 = state.building_blocks.iter().map(member_bytes).sum();
         let waiting: usize = state.full.iter().map(|block| block.text.text_bytes()).sum();
         let parked_bytes: u64 = state.parked.iter().map(|parked| parked.parcel.bytes).sum();
-        let parked: Vec<Origin> = state.parked.front().map(|parked| parked.origin()).into_iter().collect();
-        let origins = || state.origins().chain(&parked);
+        // What is parked came in order.
+        let parked = state.parked.front();
         let open_bytes = (state.open.text.text_bytes() + waiting) as u64 + parked_bytes;
         let is_open = building + open_bytes > 0;
         HeadSize {
@@ -353,8 +353,13 @@ impl Head {
             sealed_bytes: complete_bytes + building,
             complete_bytes,
             chunks: state.chunks.len() as u64 + u64::from(is_open),
-            since: origins().filter_map(Origin::since).min(),
-            oldest_segment: origins().flat_map(Origin::segments).map(SegmentRef::number).min(),
+            since: state.origins().filter_map(Origin::since).chain(parked.map(|p| p.since())).min(),
+            oldest_segment: state
+                .origins()
+                .flat_map(Origin::segments)
+                .map(SegmentRef::number)
+                .chain(parked.map(|p| p.segment()))
+                .min(),
         }
     }
 

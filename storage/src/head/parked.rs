@@ -13,7 +13,7 @@ use super::{FullBlock, SPARE};
 use crate::atom::{PushId, PushSet};
 use crate::entry::EntryRef;
 use crate::pack::Append;
-use crate::wal::{Mark, SegmentRef, WalId};
+use crate::wal::{Mark, SegmentNumber, SegmentRef, WalId};
 
 /// A push as it came, shared by all heads that it brings entries for.
 pub trait Packed: fmt::Debug + Send + Sync {
@@ -50,6 +50,14 @@ impl Parked {
     pub(super) fn new(parcel: Parcel, source: Source<'_>) -> Self {
         let Source { wal, segment, now, push } = source;
         Parked { parcel, wal, segment: segment.clone(), since: now, push }
+    }
+
+    pub(super) fn since(&self) -> Duration {
+        self.since
+    }
+
+    pub(super) fn segment(&self) -> SegmentNumber {
+        self.segment.number()
     }
 
     pub(super) fn origin(&self) -> Origin {
