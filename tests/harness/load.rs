@@ -58,14 +58,29 @@ impl Drop for End<'_> {
     }
 }
 
-/// Tells, where a check fails, who gave the answer.
-struct Asked<'a>(&'a Client, &'a [String]);
+/// Tells, where a check fails, who gave the answer, and what others say then: whether it is lost, or late.
+struct Asked<'a> {
+    load: &'a Load,
+    all: &'a [Client],
+    client: &'a Client,
+    warnings: &'a [String],
+    lines: (usize, u64),
+}
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if !std::thread::panicking() {
+            return;
+        }
+        let now = jiff::Timestamp::now();
+        eprintln!("--- {now}: {:?} answered, with the warnings {:?}", self.client, self.warnings);
+        let (stream, from) = self.lines;
+        for client in self.all {
+            let to = self.load.acknowledged(stream);
+            let said = self.load.try_lines(client, stream, from, Workload::time(to));
+            let said = said.map(|lines| (lines.all().len(), lines.warnings));
             let now = jiff::Timestamp::now();
-            eprintln!("--- {now}: {:?} answered, with the warnings {:?}", self.0, self.1);
+            eprintln!("--- {now}: {client:?} says of lines {from} to {to}, entries and warnings: {said:?}");
         }
     }
 }
@@ -176,31 +191,31 @@ impl Load {
             }
             let (client, stream) = (&nodes[turn % nodes.len()], turn / nodes.len() % self.streams.len());
             if turn % 5 == 4 {
-                self.read_count(client, stream);
+                self.read_count(nodes, client, stream);
             } else {
-                self.read_recent(client, stream);
+                self.read_recent(nodes, client, stream);
             }
             std::thread::park_timeout(REST);
         }
     }
 
-    fn read_recent(&self, client: &Client, stream: usize) {
+    fn read_recent(&self, all: &[Client], client: &Client, stream: usize) {
         let acknowledged = self.acknowledged(stream);
         let from = acknowledged.saturating_sub(RECENT);
         let Some(lines) = self.try_lines(client, stream, from, END) else { return };
         let missing = !lines.warnings.is_empty();
         self.tally(missing);
         let must = if missing { from } else { acknowledged };
-        let _asked = Asked(client, &lines.warnings);
+        let _asked = Asked { load: self, all, client, warnings: &lines.warnings, lines: (stream, from) };
         self.workload.check(stream, &lines.all(), from, must, self.sent(stream));
     }
 
-    fn read_count(&self, client: &Client, stream: usize) {
+    fn read_count(&self, all: &[Client], client: &Client, stream: usize) {
         let acknowledged = self.acknowledged(stream);
         let Some((count, warnings)) = self.try_count(client, stream) else { return };
         let sent = self.sent(stream);
         self.tally(!warnings.is_empty());
-        let _asked = Asked(client, &warnings);
+        let _asked = Asked { load: self, all, client, warnings: &warnings, lines: (stream, 0) };
         assert!(count <= sent, "stream {stream}: {count} lines counted of {sent}, {warnings:?}");
         let enough = count >= acknowledged || !warnings.is_empty();
         assert!(enough, "stream {stream}: {count} lines counted of {acknowledged}, without a warning");

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use grapevine_storage::atom::{PushId, PushSet};
-use grapevine_storage::index::{Index, IndexError};
+use grapevine_storage::index::{Day, Index, IndexError};
 
 use super::heads::HeadKey;
 
@@ -17,6 +17,14 @@ pub const MEMORY: Duration = Duration::from_secs(6 * 60 * 60);
 #[derive(Debug, Default)]
 pub struct Covered {
     sets: Mutex<BTreeMap<HeadKey, Known>>,
+    turns: Mutex<Turns>,
+}
+
+/// When something of a day was added last: what was seen in a head, and is not there any more, has left it since.
+#[derive(Debug, Default)]
+struct Turns {
+    now: u64,
+    of_days: BTreeMap<Day, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -47,12 +55,32 @@ impl Covered {
         self.sets.lock().expect("no one panics with the sets locked")
     }
 
-    /// Notes that these are covered, as of a moment.
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().expect("no one panics with the turns locked")
+    }
+
+    /// Notes that these are covered, as of a moment. To be called before they leave their head.
     pub fn add(&self, key: &HeadKey, pushes: &PushSet, at: i64) {
         let mut sets = self.sets();
         let known = sets.entry(key.clone()).or_default();
         known.pushes.merge(pushes);
         known.at = known.at.max(at);
+        drop(sets);
+        let mut turns = self.turns();
+        turns.now += 1;
+        let now = turns.now;
+        turns.of_days.insert(key.day, now);
+    }
+
+    /// How often something was added since the process started.
+    pub fn turn(&self) -> u64 {
+        self.turns().now
+    }
+
+    /// The days of which something was added since a turn.
+    pub fn days_since(&self, turn: u64) -> Vec<Day> {
+        let turns = self.turns();
+        turns.of_days.iter().filter(|(_, at)| **at > turn).map(|(day, _)| *day).collect()
     }
 
     /// Whether a push is covered, as far as is known.
@@ -83,7 +111,11 @@ mod tests {
         covered.add(&key(2), &[push].into_iter().collect(), 20);
         assert!(covered.contains(&key(1), push) && covered.contains(&key(2), push));
         assert!(!covered.contains(&key(3), push));
+        let turn = covered.turn();
         covered.forget(11);
         assert!(!covered.contains(&key(1), push) && covered.contains(&key(2), push));
+        assert_eq!(covered.days_since(turn), []);
+        covered.add(&HeadKey { day: Day(2), ..key(1) }, &[push].into_iter().collect(), 30);
+        assert_eq!((covered.days_since(turn), covered.days_since(0)), (vec![Day(2)], vec![Day(1), Day(2)]));
     }
 }

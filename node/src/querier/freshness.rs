@@ -28,9 +28,18 @@ pub enum Doubt {
     Beyond(PushId),
     /// Packs of a day that not all owners of their streams have heard of.
     Packs(Day),
-    /// What its holder told others of in an earlier life, which in its present one it does not know: this one is the
-    /// life from which a reader must have learnt.
-    Before(u64),
+    /// What its holder told others of in an earlier life, which in its present one it does not know; and what has left
+    /// its heads for packs since it was asked.
+    Before(Moment),
+}
+
+/// When a holder said what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Its life then, from which a reader must have learnt.
+    pub life: u64,
+    /// How often something had left its heads in this life.
+    pub turn: u64,
 }
 
 /// What a reader may lack, and one who has it.

@@ -12,7 +12,7 @@ use grapevine_storage::atom::PushId;
 use grapevine_storage::index::Day;
 
 use super::Asker;
-use super::freshness::{Doubt, UNCONFIRMED_MAX, Unconfirmed};
+use super::freshness::{Doubt, Moment, UNCONFIRMED_MAX, Unconfirmed};
 use super::notes::SentNotes;
 use super::question::Piece;
 use super::share::Share;
@@ -140,7 +140,7 @@ enum SentDoubt {
     Push(PushId),
     Beyond(PushId),
     Packs(i32),
-    Before(u64),
+    Before { life: u64, turn: u64 },
 }
 
 fn sent(unconfirmed: &Unconfirmed) -> (SentDoubt, String) {
@@ -148,7 +148,7 @@ fn sent(unconfirmed: &Unconfirmed) -> (SentDoubt, String) {
         Doubt::Push(push) => SentDoubt::Push(push),
         Doubt::Beyond(push) => SentDoubt::Beyond(push),
         Doubt::Packs(day) => SentDoubt::Packs(day.0),
-        Doubt::Before(life) => SentDoubt::Before(life),
+        Doubt::Before(Moment { life, turn }) => SentDoubt::Before { life, turn },
     };
     (doubt, unconfirmed.holder.to_string())
 }
@@ -159,7 +159,7 @@ fn received((doubt, holder): &(SentDoubt, String)) -> Result<Unconfirmed, Messag
         SentDoubt::Push(push) => Doubt::Push(*push),
         SentDoubt::Beyond(push) => Doubt::Beyond(*push),
         SentDoubt::Packs(day) => Doubt::Packs(Day(*day)),
-        SentDoubt::Before(life) => Doubt::Before(*life),
+        SentDoubt::Before { life, turn } => Doubt::Before(Moment { life: *life, turn: *turn }),
     };
     Ok(Unconfirmed { doubt, holder })
 }

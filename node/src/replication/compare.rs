@@ -242,16 +242,15 @@ impl Replication {
         let (dir, cache) = (self.parts.ingester.wal_dir(), self.cache.clone());
         let count = missing.len();
         let found = self.parts.env.exec.run(Lane::Disk, move || of_log(&dir, &missing, &cache)).await;
-        let messages = found.inspect_err(|error| {
+        let found = found.inspect_err(|error| {
             tracing::warn!(%error, "the log cannot be read to bring other owners what they lack");
         })?;
         let (mut sent, mut bytes, mut outcome) = (0, 0, Ok(()));
-        for (push, body) in messages {
+        for (_, body) in &found.pushes {
             let size = body.len() as u64;
             let deadline = Instant::now() + CALL_MAX;
-            match self.parts.cluster.peers().call(peer.address, REPLICATE, body, deadline).await {
+            match self.parts.cluster.peers().call(peer.address, REPLICATE, body.clone(), deadline).await {
                 Ok(_) => {
-                    lock(&self.confirmed).add(ring, &peer.id, [run_of(push)]);
                     self.parts.metrics.repaired_bytes.inc_by(size);
                     (sent, bytes) = (sent + 1, bytes + size);
                     self.parts.staff.repair.spend(size).await;
@@ -262,7 +261,8 @@ impl Replication {
                 }
             }
         }
-        self.parts.metrics.repaired_pushes.inc_by(sent);
+        lock(&self.confirmed).add(ring, &peer.id, found.whole_after(sent).map(run_of));
+        self.parts.metrics.repaired_pushes.inc_by(sent as u64);
         tracing::info!(peer = %peer.id, pushes = count, sent, bytes, "an owner lacked pushes, and was sent them");
         outcome
     }
@@ -313,13 +313,32 @@ impl Replication {
     }
 }
 
+/// What of the log is wanted.
+#[derive(Debug, Default)]
+pub(super) struct OfLog {
+    /// Pushes as messages; one that came in parts comes in parts.
+    pub pushes: Vec<(PushId, Bytes)>,
+    /// Whether there is more.
+    pub is_cut: bool,
+}
+
+impl OfLog {
+    /// The pushes of which all parts are among the first messages. Where there is more, that is not known of any.
+    fn whole_after(&self, messages: usize) -> impl Iterator<Item = PushId> {
+        let (sent, rest) = self.pushes.split_at(messages);
+        let rest: BTreeSet<PushId> = rest.iter().map(|(push, _)| *push).collect();
+        let sent = sent.iter().map(|(push, _)| *push);
+        sent.filter(move |push| !self.is_cut && !rest.contains(push))
+    }
+}
+
 /// The pushes of the log that are wanted, cut to the places wanted, as messages; so many as one round may send.
 pub(super) fn of_log(
     dir: &Path,
     wanted: &BTreeMap<PushId, BTreeSet<HeadKey>>,
     cache: &StreamCache,
-) -> Result<Vec<(PushId, Bytes)>, wal::WalError> {
-    let mut found: Vec<(PushId, Bytes)> = Vec::new();
+) -> Result<OfLog, wal::WalError> {
+    let mut found = OfLog::default();
     let mut bytes = 0;
     wal::scan(dir, |record| {
         let Ok(kept) = Kept::decode(&record) else { return true };
@@ -329,14 +348,15 @@ pub(super) fn of_log(
         match cut(&kept, &streams, cache) {
             Ok(Some(body)) => {
                 bytes += body.len();
-                found.push((kept.push, body));
+                found.pushes.push((kept.push, body));
             }
             Ok(None) => {}
             Err(reason) => {
                 tracing::warn!(push = ?kept.push, reason, "a push of the log cannot be sent to its owner")
             }
         }
-        bytes < REPAIR_BYTES_MAX
+        found.is_cut = bytes >= REPAIR_BYTES_MAX;
+        !found.is_cut
     })?;
     Ok(found)
 }
@@ -413,5 +433,30 @@ pub(super) fn fate(
         Fate::Packed
     } else {
         Fate::Missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use grapevine_storage::atom::PushId;
+
+    use super::OfLog;
+
+    #[test]
+    fn a_push_is_held_once_all_its_parts_were_sent() {
+        let push = |sequence| PushId { origin: 1, sequence };
+        let pushes = [1, 2, 1, 3].map(|n| (push(n), Bytes::new())).to_vec();
+        let check = |is_cut, messages, whole: &[u64]| {
+            let found = OfLog { pushes: pushes.clone(), is_cut };
+            let found: Vec<u64> = found.whole_after(messages).map(|push| push.sequence).collect();
+            assert_eq!(found, whole, "{messages}");
+        };
+        check(false, 0, &[]);
+        check(false, 1, &[]);
+        check(false, 2, &[2]);
+        check(false, 3, &[1, 2, 1]);
+        check(false, 4, &[1, 2, 1, 3]);
+        check(true, 4, &[]);
     }
 }

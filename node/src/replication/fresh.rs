@@ -9,24 +9,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use bytes::Bytes;
+use anyhow::{Context, Result, ensure};
 use grapevine_gossip::ring::NodeId;
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
 use grapevine_storage::atom::PushId;
 use grapevine_storage::index::{Day, TimeRange};
 use tokio::time::{Instant, timeout_at};
 
-use super::compare::of_log;
+use super::compare::{OfLog, of_log};
 use super::confirmed::run_of;
-use super::message::{Doubted, Doubtful, PushesOf};
+use super::message::{Doubted, Doubtful, PushesOf, Supplied};
 use super::{Replication, lock};
 use crate::cluster::message::{decode, encode};
 use crate::cluster::methods::{CATCH_UP, UNCONFIRMED};
 use crate::exec::Lane;
 use crate::ingester::heads::HeadKey;
 use crate::planted::{self, Bug};
-use crate::querier::freshness::{Doubt, Found, Freshness, UNCONFIRMED_MAX, Unconfirmed};
+use crate::querier::freshness::{Doubt, Found, Freshness, Moment, UNCONFIRMED_MAX, Unconfirmed};
 use crate::querier::notes::unreached;
 use crate::querier::share::Share;
 use crate::querier::spread::Spread;
@@ -101,9 +100,10 @@ impl Replication {
         // Each holder of a push, for none need hold all its streams.
         let mut known: BTreeSet<(Doubt, NodeId)> = BTreeSet::new();
         let mut packs: BTreeSet<(NodeId, Day)> = BTreeSet::new();
-        let mut lives: BTreeMap<NodeId, u64> = BTreeMap::new();
+        let mut moments: BTreeMap<NodeId, Moment> = BTreeMap::new();
         let mut note = |holder: &NodeId, doubtful: Doubtful| {
-            lives.insert(holder.clone(), doubtful.life);
+            let Doubtful { life, turn, .. } = doubtful;
+            moments.insert(holder.clone(), Moment { life, turn });
             let Doubtful { pushes, beyond, .. } = &doubtful;
             let beyond = beyond.iter().map(|push| Doubt::Beyond(*push));
             let doubts = pushes.iter().map(|push| Doubt::Push(*push)).chain(beyond);
@@ -125,10 +125,10 @@ impl Replication {
         }
         let packs = packs.into_iter().map(|(holder, day)| Unconfirmed { doubt: Doubt::Packs(day), holder });
         let pushes = known.into_iter().map(|(doubt, holder)| Unconfirmed { doubt, holder });
-        let lives =
-            lives.into_iter().map(|(holder, life)| Unconfirmed { doubt: Doubt::Before(life), holder });
+        let moments =
+            moments.into_iter().map(|(holder, moment)| Unconfirmed { doubt: Doubt::Before(moment), holder });
         // Pushes last: should the list be cut, the others weigh more.
-        found.unconfirmed = lives.chain(packs).chain(pushes).collect();
+        found.unconfirmed = moments.chain(packs).chain(pushes).collect();
         found
     }
 
@@ -143,6 +143,8 @@ impl Replication {
             .filter(|(reader, _)| *reader != me)
             .collect();
         let placement = self.placement();
+        // Before the heads: what leaves one from now on may be looked for in vain.
+        let turn = self.parts.ingester.covered().turn();
         let (mut doubted, mut beyond) = (BTreeSet::new(), BTreeSet::new());
         for tenant in tenants {
             for head in self.parts.ingester.heads().of_tenant(&tenant, Day::of(first), Day::of(last)) {
@@ -171,7 +173,7 @@ impl Replication {
         let (beyond, pushes): (Vec<_>, Vec<_>) =
             (beyond.into_iter().collect(), doubted.into_iter().collect());
         let life = self.parts.cluster.life();
-        Doubtful { pushes, beyond, days: days.into_iter().collect(), life }
+        Doubtful { pushes, beyond, days: days.into_iter().collect(), life, turn }
     }
 
     /// Takes in what this node lacks of these pushes; says what could not be had.
@@ -188,13 +190,15 @@ impl Replication {
         }
         let others = unconfirmed.iter().filter(|one| one.holder != *self.parts.cluster.me());
         let mut from: BTreeMap<&NodeId, Vec<PushId>> = BTreeMap::new();
+        let mut moments: BTreeMap<&NodeId, Moment> = BTreeMap::new();
         for one in others {
             let has = |member, push| lock(&self.caught_up).has(member, push);
             match one.doubt {
                 Doubt::Push(push) if has(self.parts.cluster.me(), push) => {}
                 Doubt::Push(push) | Doubt::Beyond(push) if has(&one.holder, push) => {}
                 Doubt::Push(push) | Doubt::Beyond(push) => from.entry(&one.holder).or_default().push(push),
-                Doubt::Before(_) => {} // Learnt above.
+                // What it told in an earlier life was learnt above.
+                Doubt::Before(moment) => drop(moments.insert(&one.holder, moment)),
                 Doubt::Packs(day) => {
                     if let Err(error) = self.learn_day_from(&one.holder, day).await {
                         let holder = &one.holder;
@@ -205,7 +209,8 @@ impl Replication {
             }
         }
         for (holder, pushes) in from {
-            if let Err(error) = self.catch_up_from(holder, pushes, deadline).await {
+            let moment = moments.get(holder).copied();
+            if let Err(error) = self.catch_up_from((holder, moment), pushes, deadline).await {
                 let error = format!("{error:#}");
                 tracing::info!(%holder, error, "what a member holds could not be fetched for a query");
                 warnings.push(format!("some of the youngest lines, which `{holder}` holds, may be missing"));
@@ -220,14 +225,32 @@ impl Replication {
         self.learn_packs(peer, day).await
     }
 
-    async fn catch_up_from(&self, holder: &NodeId, pushes: Vec<PushId>, deadline: Instant) -> Result<()> {
+    /// Fetches pushes from a member that said, at a moment, that it has them. What has left its heads since is in packs
+    /// that this node may not have heard of.
+    async fn catch_up_from(
+        &self,
+        (holder, moment): (&NodeId, Option<Moment>),
+        pushes: Vec<PushId>,
+        deadline: Instant,
+    ) -> Result<()> {
         let placement = self.placement();
         let peer = placement.view().peer(holder).context("it is no member any more")?;
-        let body = encode(&PushesOf { pushes: pushes.clone() })?;
+        let Moment { life, turn } = moment.context("it is not known when it said what it has")?;
+        let body = encode(&PushesOf { pushes: pushes.clone(), said: (life, turn) })?;
         let mut items = self.parts.cluster.peers().stream(peer.address, CATCH_UP, body, deadline).await?;
+        let mut last = None;
         while let Some(item) = items.next().await? {
-            self.take(&item).await?;
+            if let Some(push) = last.replace(item) {
+                self.take(&push).await?;
+            }
         }
+        let Supplied { days, is_cut } = decode(&last.context("it sent nothing")?)?;
+        for day in days {
+            self.learn_packs(peer, Day(day))
+                .await
+                .with_context(|| format!("learn its packs of {}", Day(day)))?;
+        }
+        ensure!(!is_cut, "it holds too much that is not here");
         lock(&self.caught_up).add(placement.ring().hash(), holder, pushes.into_iter().map(run_of));
         Ok(())
     }
@@ -268,8 +291,12 @@ pub(super) struct Supplies(pub(super) Arc<Replication>);
 impl Handler for Supplies {
     fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
         Box::pin(async move {
-            let PushesOf { pushes } = decode(&request.body)?;
+            let PushesOf { pushes, said: (life, turn) } = decode(&request.body)?;
             let parts = &self.0.parts;
+            if life != parts.cluster.life() {
+                let text = "this member has started anew since it said what it has";
+                return Err(Refusal::new(RefusalCode::Unavailable, text));
+            }
             let wanted: BTreeSet<PushId> = pushes.into_iter().collect();
             let (ingester, cache, dir) =
                 (parts.ingester.clone(), self.0.cache.clone(), parts.ingester.wal_dir());
@@ -282,15 +309,17 @@ impl Handler for Supplies {
                         places.entry(push).or_default().insert(key.clone());
                     }
                 }
-                if places.is_empty() { Ok(Vec::new()) } else { of_log(&dir, &places, &cache) }
+                if places.is_empty() { Ok(OfLog::default()) } else { of_log(&dir, &places, &cache) }
             };
             let found = parts.env.exec.run(Lane::Disk, look).await;
-            let found: Vec<(PushId, Bytes)> =
+            let OfLog { pushes, is_cut } =
                 found.map_err(|error| Refusal::new(RefusalCode::Failed, error.to_string()))?;
-            for (_, body) in found {
+            for (_, body) in pushes {
                 reply.send(body).await?;
             }
-            Ok(())
+            // After the log was read: what has left until then may not have been in it any more.
+            let days = parts.ingester.covered().days_since(turn).into_iter().map(|day| day.0).collect();
+            Ok(reply.send(encode(&Supplied { days, is_cut })?).await?)
         })
     }
 }

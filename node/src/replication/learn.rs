@@ -25,7 +25,7 @@ use crate::cluster::methods::PACK_SETS;
 use crate::exec::Lane;
 use crate::housekeeping::restored::replaced_by;
 use crate::planted::{self, Bug};
-use crate::querier::freshness::{Doubt, Unconfirmed};
+use crate::querier::freshness::{Doubt, Moment, Unconfirmed};
 use crate::querier::share::Share;
 use crate::workers::worker::{Rhythm, Worker};
 
@@ -174,7 +174,7 @@ impl Replication {
         let mut lives: BTreeMap<&NodeId, u64> =
             placement.live_peers().map(|peer| (&peer.id, peer.incarnation)).collect();
         for Unconfirmed { doubt, holder } in doubts.iter().filter(|doubt| doubt.holder != *placement.me()) {
-            if let Doubt::Before(life) = *doubt {
+            if let Doubt::Before(Moment { life, .. }) = *doubt {
                 let latest = lives.entry(holder).or_insert_with(|| known(holder));
                 *latest = life.max(*latest);
             }

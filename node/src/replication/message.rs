@@ -154,6 +154,8 @@ pub struct Doubtful {
     pub days: Vec<i32>,
     /// Which life of the member this is.
     pub life: u64,
+    /// How often something had left the member's heads before it looked.
+    pub turn: u64,
 }
 
 /// Asks for pushes that the asker may lack.
@@ -161,4 +163,15 @@ pub struct Doubtful {
 pub struct PushesOf {
     /// The pushes.
     pub pushes: Vec<PushId>,
+    /// The life of the member in which it said that it has them, and its turn then.
+    pub said: (u64, u64),
+}
+
+/// The last item of the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Supplied {
+    /// Days of which something has left heads for packs since the member said what it has: some of the pushes, perhaps.
+    pub days: Vec<i32>,
+    /// Whether there was too much to send all of it.
+    pub is_cut: bool,
 }

@@ -2,6 +2,7 @@
 
 mod deletes;
 mod flush;
+mod fresh;
 mod lost;
 mod overload;
 mod resumed;
