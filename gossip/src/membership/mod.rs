@@ -190,7 +190,8 @@ impl Membership {
 async fn update(gossip: &ChitchatHandle, change: impl Fn(&mut Profile)) {
     let apply = |chitchat: &mut Chitchat| {
         let own = chitchat.self_node_state();
-        let mut profile = Profile::decode(|key| own.get(key));
+        // It tells all of it from the start.
+        let mut profile = Profile::decode(|key| own.get(key)).unwrap_or_default();
         change(&mut profile);
         // chitchat leaves alone what keeps its value.
         profile.encode().into_iter().for_each(|(key, value)| own.set(key, value));
@@ -234,7 +235,8 @@ fn publish(views: &watch::Sender<Arc<View>>, view: View) {
     });
 }
 
-/// What gossip knows, as a view. Names that are none are left out.
+/// What gossip knows, as a view. Names that are none are left out, and lives of which nothing but their being there has
+/// been told yet: without its tokens a member would be missing from the ring, and nobody would miss what it holds.
 fn read(chitchat: &Chitchat) -> View {
     let me = chitchat.self_chitchat_id();
     let live: std::collections::BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
@@ -243,7 +245,7 @@ fn read(chitchat: &Chitchat) -> View {
             id: id.node_id.parse().ok()?,
             incarnation: id.generation_id,
             address: id.gossip_advertise_addr,
-            profile: Profile::decode(|key| state.get(key)),
+            profile: Profile::decode(|key| state.get(key))?,
             live: id == me || live.contains(id),
         })
     };

@@ -93,20 +93,21 @@ impl Profile {
         pairs.map(|(key, value)| (key.to_owned(), value)).to_vec()
     }
 
-    /// Reads key-values; `get` returns a key's value.
-    pub(super) fn decode<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Self {
-        Self {
-            state: read(get(STATE)),
-            zone: read(get(ZONE)),
-            weight: read(get(WEIGHT)),
-            tokens: get(TOKENS).map(decode_tokens).unwrap_or_default(),
-            build: cut(get(BUILD).unwrap_or_default()).to_owned(),
-        }
+    /// Reads key-values; `get` returns a key's value. None as long as any is missing: gossip tells that a member is there
+    /// before it tells anything of it.
+    pub(super) fn decode<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
+        Some(Self {
+            state: read(get(STATE)?),
+            zone: read(get(ZONE)?),
+            weight: read(get(WEIGHT)?),
+            tokens: decode_tokens(get(TOKENS)?),
+            build: cut(get(BUILD)?).to_owned(),
+        })
     }
 }
 
-fn read<T: FromStr + Default>(value: Option<&str>) -> T {
-    value.and_then(|value| value.parse().ok()).unwrap_or_default()
+fn read<T: FromStr + Default>(value: &str) -> T {
+    value.parse().unwrap_or_default()
 }
 
 fn cut(text: &str) -> &str {
@@ -137,7 +138,22 @@ mod tests {
     use crate::limits::{BUILD_BYTES_MAX, TOKENS_PER_MEMBER_MAX};
 
     fn decode(pairs: &BTreeMap<String, String>) -> Profile {
+        try_decode(pairs).unwrap()
+    }
+
+    fn try_decode(pairs: &BTreeMap<String, String>) -> Option<Profile> {
         Profile::decode(|key| pairs.get(key).map(String::as_str))
+    }
+
+    #[test]
+    fn of_a_member_nothing_is_known_before_all_is() {
+        let all: BTreeMap<String, String> = Profile::default().encode().into_iter().collect();
+        assert_eq!(try_decode(&all), Some(Profile::default()));
+        for key in all.keys() {
+            let mut most = all.clone();
+            most.remove(key);
+            assert_eq!(try_decode(&most), None, "{key}");
+        }
     }
 
     proptest! {
@@ -169,7 +185,9 @@ mod tests {
     #[test]
     fn a_peer_cannot_gossip_tokens_without_end() {
         let text = (0..100_000_u64).map(|token| Token(token).to_string()).collect();
-        let profile = decode(&BTreeMap::from([("tokens".to_owned(), text)]));
+        let mut pairs: BTreeMap<String, String> = Profile::default().encode().into_iter().collect();
+        pairs.insert("tokens".to_owned(), text);
+        let profile = decode(&pairs);
         assert_eq!(profile.tokens.len(), TOKENS_PER_MEMBER_MAX);
     }
 }
