@@ -156,10 +156,10 @@ proptest! {
     fn pieces_merged_in_any_order_equal_the_whole(
         lines in proptest::collection::vec((0usize..4, (any::<bool>(), 0i64..100, -50.0f64..50.0)), 0..60),
         function in 0usize..FUNCTIONS.len(), order in Just(vec![0, 1, 2, 3]).prop_shuffle(),
-        nested in any::<bool>(), step in 1i64..20, interval in 1i64..40,
+        nested in any::<bool>(), step in 1i64..20, interval in 1i64..40, offset in -10i64..10,
     ) {
         let (op, unwrapped) = FUNCTIONS[function];
-        let (leaf, steps) = (leaf(op, unwrapped, interval, 0), Steps::range(10, 90, step).unwrap());
+        let (leaf, steps) = (leaf(op, unwrapped, interval, offset), Steps::range(10, 90, step).unwrap());
         let all: Vec<(u64, Line)> = (0..).zip(lines.iter().map(|(_, line)| *line)).collect();
         let whole = accumulate(&leaf, &steps, &all).finish().unwrap();
         let mut pieces: Vec<Accumulator> = order.iter().map(|&piece| {
@@ -179,9 +179,10 @@ proptest! {
     #[test]
     fn time_cut_into_pieces_equals_the_whole(
         lines in lines(), function in 0usize..FUNCTIONS.len(), cut in 0u32..8, interval in 1i64..40,
+        offset in -10i64..10,
     ) {
         let (op, unwrapped) = FUNCTIONS[function];
-        let leaf = leaf(op, unwrapped, interval, 0);
+        let leaf = leaf(op, unwrapped, interval, offset);
         let numbered: Vec<_> = (0..).zip(lines).collect();
         let whole = Steps::range(10, 90, 10).unwrap();
         let early = Steps::range(10, whole.time(cut), 10).unwrap();
@@ -200,10 +201,10 @@ proptest! {
 
     #[test]
     fn counting_between_boundaries_equals_adding_each_line(
-        lines in lines(), bytes in any::<bool>(), step in 1i64..20, interval in 1i64..40,
+        lines in lines(), bytes in any::<bool>(), step in 1i64..20, interval in 1i64..40, offset in -10i64..10,
     ) {
         let op = if bytes { RangeOp::BytesOverTime } else { RangeOp::Rate };
-        let (leaf, steps) = (leaf(op, false, interval, 0), Steps::range(10, 90, step).unwrap());
+        let (leaf, steps) = (leaf(op, false, interval, offset), Steps::range(10, 90, step).unwrap());
         let numbered: Vec<_> = (0..).zip(lines.iter().copied()).collect();
         let mut counted = Accumulator::new(&leaf, leaf.windows(&steps), EvalLimits::DEFAULT);
         let edges = counted.windows().boundaries().to_vec();

@@ -33,10 +33,10 @@ proptest! {
     #[test]
     fn merging_parts_that_travelled_equals_merging_the_results(
         pieces in proptest::collection::vec(lines(), 1..4), function in 0usize..FUNCTIONS.len(),
-        bytes in 1usize..400, step in 1i64..20, interval in 1i64..40, fails in any::<bool>(),
+        bytes in 1usize..400, step in 1i64..20, interval in 1i64..40, offset in -10i64..10, fails in any::<bool>(),
     ) {
         let (op, unwrapped) = FUNCTIONS[function];
-        let (leaf, steps) = (leaf(op, unwrapped, interval, 0), Steps::range(10, 90, step).unwrap());
+        let (leaf, steps) = (leaf(op, unwrapped, interval, offset), Steps::range(10, 90, step).unwrap());
         let (mut merged, mut received) = (fresh(&leaf, &steps), fresh(&leaf, &steps));
         for (origin, piece) in pieces.into_iter().enumerate() {
             let numbered: Vec<(u64, Line)> = piece.into_iter().map(|line| (origin as u64, line)).collect();
