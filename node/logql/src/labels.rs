@@ -116,6 +116,8 @@ pub struct LabelSet {
     order: Vec<u32>,
     error: Option<LineError>,
     details: String,
+    /// Where [`renamed`](Self::renamed) writes.
+    renamed: String,
     /// Metadata that will be there, whether or not it is yet.
     expected: Option<&'static str>,
 }
@@ -133,6 +135,7 @@ impl LabelSet {
             order: Vec::new(),
             error: None,
             details: String::new(),
+            renamed: String::new(),
             expected: None,
         };
         let mut sorted = stream.to_vec();
@@ -244,12 +247,21 @@ impl LabelSet {
             ERROR_LABEL | ERROR_DETAILS_LABEL => {
                 self.put(Category::Parsed, name, |text| text.push_str(value))
             }
-            _ if self.base_has(name) => {
-                let renamed = [name, DUPLICATE_SUFFIX].concat();
-                self.put(Category::Metadata, &renamed, |text| text.push_str(value));
-            }
+            _ if self.base_has(name) => self.renamed(name, |labels, renamed| {
+                labels.put(Category::Metadata, renamed, |text| text.push_str(value));
+            }),
             _ => self.put(Category::Metadata, name, |text| text.push_str(value)),
         }
+    }
+
+    /// Calls `with` with `name_extracted`, which lies in a buffer kept from line to line.
+    pub(crate) fn renamed<T>(&mut self, name: &str, with: impl FnOnce(&mut Self, &str) -> T) -> T {
+        let mut renamed = std::mem::take(&mut self.renamed);
+        renamed.clear();
+        renamed.extend([name, DUPLICATE_SUFFIX]);
+        let done = with(self, &renamed);
+        self.renamed = renamed;
+        done
     }
 
     /// Sets a parsed label, which hides those of its name in the other categories.

@@ -147,7 +147,7 @@ impl LevelSources {
         if trimmed.starts_with(b"{") && trimmed.ends_with(b"}") {
             let depth =
                 if self.json_depth == 0 { JSON_DEPTH_MAX } else { self.json_depth.min(JSON_DEPTH_MAX) };
-            json_strings(trimmed, depth, &mut |key, value| {
+            json_strings(trimmed, depth, buffer, &mut |key, value| {
                 let names_level = self.fields.iter().any(|name| name.as_bytes() == key);
                 if names_level {
                     level = normal(value);

@@ -12,7 +12,38 @@ use thiserror::Error;
 #[error("{kind} `{text}` cannot be read")]
 pub struct ValueError {
     kind: Kind,
-    text: String,
+    text: Cut,
+}
+
+/// The start of a text: enough to recognise a value by, and held without allocating, since lines that fail are often
+/// dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    bytes: [u8; Cut::BYTES_MAX],
+    len: u8,
+}
+
+impl Cut {
+    const BYTES_MAX: usize = 64;
+
+    fn of(text: &str) -> Cut {
+        let len = text.floor_char_boundary(Cut::BYTES_MAX);
+        let mut bytes = [0; Cut::BYTES_MAX];
+        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        Cut { bytes, len: len as u8 }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.bytes[..usize::from(self.len)]))
+    }
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{self}`")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +65,7 @@ impl fmt::Display for Kind {
 
 impl Kind {
     fn error(self, text: &str) -> ValueError {
-        /// Enough to recognise a value by.
-        const TEXT_CHARS_MAX: usize = 64;
-        ValueError { kind: self, text: text.chars().take(TEXT_CHARS_MAX).collect() }
+        ValueError { kind: self, text: Cut::of(text) }
     }
 }
 
@@ -54,22 +83,34 @@ fn float(text: &str) -> Option<f64> {
         b'n' | b'N' if unsigned.len() == text.len() => return text.parse().ok(),
         _ => return None,
     }
-    let digits;
-    let text = if text.contains('_') {
-        if !underscores_separate_digits(unsigned) {
-            return None;
-        }
-        digits = text.replace('_', "");
-        &digits
-    } else {
-        text
-    };
+    if !text.contains('_') {
+        return plain_float(text);
+    }
+    if underscores_separate_digits(unsigned) { without('_', text, plain_float) } else { None }
+}
+
+/// Reads a number whose digits are not separated.
+fn plain_float(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let value = match unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
         Some(hex) => hex_float(hex)? * if text.starts_with('-') { -1.0 } else { 1.0 },
         None => text.parse::<f64>().ok()?,
     };
     value.is_finite().then_some(value)
+}
+
+/// Reads a text without its separators, which are ASCII. One as short as numbers are is not copied to the heap.
+fn without<T>(separator: char, text: &str, read: impl FnOnce(&str) -> T) -> T {
+    let mut room = [0; 64];
+    if text.len() > room.len() {
+        return read(&text.replace(separator, ""));
+    }
+    let mut len = 0;
+    for byte in text.bytes().filter(|byte| char::from(*byte) != separator) {
+        room[len] = byte;
+        len += 1;
+    }
+    read(std::str::from_utf8(&room[..len]).unwrap_or(""))
 }
 
 fn underscores_separate_digits(text: &str) -> bool {
@@ -179,8 +220,9 @@ pub fn parse_bytes(text: &str) -> Result<u64, ValueError> {
 fn bytes(text: &str) -> Option<u64> {
     let number_len = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(text.len());
     let (number, unit) = text.split_at(number_len);
-    let number = if number.contains(',') { number.replace(',', "").parse() } else { number.parse::<f64>() };
-    let number = number.ok()? * size_unit(unit.trim())?;
+    let read = |digits: &str| digits.parse::<f64>().ok();
+    let number = if number.contains(',') { without(',', number, read) } else { read(number) };
+    let number = number? * size_unit(unit.trim())?;
     // 2^64 as a float; Go refuses it and anything above.
     (number < 18_446_744_073_709_551_616.0).then_some(number as u64)
 }
@@ -215,6 +257,7 @@ mod tests {
             ("5.", 5.0),
             ("1e3", 1000.0),
             ("1_000", 1000.0),
+            ("1_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000e-54", 1.0),
             ("0x10p0", 16.0),
             ("-0x1.8p1", -3.0),
             ("Inf", f64::INFINITY),
@@ -279,6 +322,7 @@ mod tests {
             ("2Mi", 2 << 20),
             ("2.5MB", 2_500_000),
             ("1,000", 1000),
+            ("1,024KiB", 1 << 20),
             ("42 b", 42),
             ("1EiB", 1 << 60),
         ] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use crate::labels::{DUPLICATE_SUFFIX, LabelSet, Presence};
+use crate::labels::{LabelSet, Presence};
 use crate::stage::label_filter::TextMatcher;
 
 /// The labels that parsers must extract.
@@ -91,11 +91,13 @@ impl Extract<'_> {
                 self.flow_after(name)
             }
             Presence::Collides => {
-                let renamed = [name, DUPLICATE_SUFFIX].concat();
-                if !self.needs.name(&renamed) || self.labels.extracted(&renamed) {
-                    return Flow::Continue;
-                }
-                self.set(&renamed, write)
+                let Extract { needs, gates, .. } = *self;
+                self.labels.renamed(name, |labels, renamed| {
+                    if !needs.name(renamed) || labels.extracted(renamed) {
+                        return Flow::Continue;
+                    }
+                    Extract { labels, needs, gates }.set(renamed, write)
+                })
             }
         }
     }
@@ -104,6 +106,15 @@ impl Extract<'_> {
     pub(super) fn set(&mut self, name: &str, write: impl FnOnce(&mut String)) -> Flow {
         self.labels.set_parsed_with(name, write);
         self.flow_after(name)
+    }
+
+    /// Sets a label under its name, or as `name_extracted` where the stream or the metadata has that name.
+    pub(super) fn set_or_rename(&mut self, name: &str, write: impl FnOnce(&mut String)) -> Flow {
+        if !self.labels.collides(name) {
+            return self.set(name, write);
+        }
+        let Extract { needs, gates, .. } = *self;
+        self.labels.renamed(name, |labels, renamed| Extract { labels, needs, gates }.set(renamed, write))
     }
 
     fn flow_after(&self, name: &str) -> Flow {

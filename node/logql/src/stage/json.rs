@@ -23,8 +23,12 @@ pub(super) fn json(line: &[u8], extract: &mut Extract<'_>, scratch: &mut JsonScr
 pub(super) struct JsonScratch {
     /// The names of the objects entered, joined by `_`.
     name: String,
-    key: String,
-    unescaped: Vec<u8>,
+    /// The name of one label.
+    label: String,
+    /// A key with its escapes undone; of the innermost object that has such.
+    pub(super) key: Vec<u8>,
+    /// A value with its escapes undone.
+    pub(super) unescaped: Vec<u8>,
 }
 
 struct Walk<'w, 'l> {
@@ -35,11 +39,12 @@ struct Walk<'w, 'l> {
 impl Walk<'_, '_> {
     fn object(&mut self, data: &[u8], depth: usize) -> Result<Flow, JsonError> {
         let mut members = Members::enter(data)?;
-        while let Some((key, value)) = members.next()? {
+        while members.find_key(&mut self.scratch.key)?.is_some() {
+            let value = members.value()?;
             let flow = match value.kind {
-                Kind::Object => self.nested(key, value.raw, depth + 1)?,
+                Kind::Object => self.nested(&members, value.raw, depth + 1)?,
                 Kind::Array | Kind::Null => Flow::Continue,
-                Kind::String | Kind::Number | Kind::Boolean => self.member(key, value),
+                Kind::String | Kind::Number | Kind::Boolean => self.member(&members, value),
             };
             if flow != Flow::Continue {
                 return Ok(flow);
@@ -49,9 +54,9 @@ impl Walk<'_, '_> {
         Ok(Flow::Continue)
     }
 
-    fn nested(&mut self, key: &[u8], data: &[u8], depth: usize) -> Result<Flow, JsonError> {
+    fn nested(&mut self, of: &Members<'_>, data: &[u8], depth: usize) -> Result<Flow, JsonError> {
         let outer = self.scratch.name.len();
-        self.push(key);
+        push(&mut self.scratch.name, of.key(&self.scratch.key));
         let flow = if depth < DEPTH_MAX && self.extract.wants_below(&self.scratch.name) {
             self.object(data, depth)
         } else {
@@ -61,28 +66,30 @@ impl Walk<'_, '_> {
         flow
     }
 
-    fn member(&mut self, key: &[u8], value: Value<'_>) -> Flow {
-        let outer = self.scratch.name.len();
-        if outer > 0 {
-            self.push(key);
-        }
-        let JsonScratch { name, key: buffer, unescaped } = &mut *self.scratch;
-        let label = if outer > 0 { name.as_str() } else { label_name(key, buffer) };
+    fn member(&mut self, of: &Members<'_>, value: Value<'_>) -> Flow {
+        let JsonScratch { name, label, key, unescaped } = &mut *self.scratch;
+        let (outer, key) = (name.len(), of.key(key));
+        let label = if outer > 0 {
+            push(name, key);
+            name.as_str()
+        } else {
+            label_name(key, label)
+        };
         let flow = self.extract.add(label, |out| push_value(out, value, unescaped));
         self.scratch.name.truncate(outer);
         flow
     }
+}
 
-    /// Adds a key to the name; one without text leaves the name as it is.
-    fn push(&mut self, key: &[u8]) {
-        if trim(key).is_empty() {
-            return;
-        }
-        if !self.scratch.name.is_empty() {
-            self.scratch.name.push('_');
-        }
-        push_name(&mut self.scratch.name, key);
+/// Adds a key to the name; one without text leaves the name as it is.
+fn push(name: &mut String, key: &[u8]) {
+    if trim(key).is_empty() {
+        return;
     }
+    if !name.is_empty() {
+        name.push('_');
+    }
+    push_name(name, key);
 }
 
 /// Appends a value's text: strings with escapes undone (and empty if that fails), anything else as it stands.
@@ -106,13 +113,18 @@ pub(super) fn push_string(out: &mut String, raw: &[u8], unescaped: &mut Vec<u8>)
 }
 
 /// Hands the strings of an object and of the objects in it, so many levels deep, to `found` until that says
-/// stop. Damage ends the walk.
-pub(crate) fn json_strings(data: &[u8], depth: usize, found: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> bool {
+/// stop. Damage ends the walk. `unescaped` is room for a key.
+pub(crate) fn json_strings(
+    data: &[u8],
+    depth: usize,
+    unescaped: &mut Vec<u8>,
+    found: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+) -> bool {
     let Ok(mut members) = Members::enter(data) else { return false };
-    while let Ok(Some((key, value))) = members.next() {
+    while let Ok(Some((key, value))) = members.next(unescaped) {
         let goes_on = match value.kind {
             Kind::String => found(key, value.raw),
-            Kind::Object if depth > 1 => json_strings(value.raw, depth - 1, found),
+            Kind::Object if depth > 1 => json_strings(value.raw, depth - 1, unescaped, found),
             _ => true,
         };
         if !goes_on || members.advance().is_err() {

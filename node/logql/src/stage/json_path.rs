@@ -1,10 +1,10 @@
 //! `| json a="x.y[0]", b`: chosen values, all found in one walk over the line.
 
 use crate::ast::Extraction;
-use crate::labels::{DUPLICATE_SUFFIX, LineError};
+use crate::labels::LineError;
 use crate::pipeline::CompileError;
 use crate::stage::extract::Extract;
-use crate::stage::json::push_value;
+use crate::stage::json::{JsonScratch, push_value};
 use crate::stage::json_scan::{DEPTH_MAX, JsonError, Kind, Members, Value, elements};
 use crate::stage::path::{Segment, json_path};
 
@@ -34,15 +34,16 @@ impl JsonPaths {
     }
 
     /// Extracts from a line. A label whose value is not there is empty.
-    pub(super) fn apply(&self, line: &[u8], extract: &mut Extract<'_>, unescaped: &mut Vec<u8>) {
+    pub(super) fn apply(&self, line: &[u8], extract: &mut Extract<'_>, scratch: &mut JsonScratch) {
         let Some(first) = line.first() else { return };
         if !matches!(first, b'"' | b'{' | b'[') {
             return extract.labels.mark_error(LineError::Json);
         }
         let mut complete = true;
         for paths in self.paths.chunks(WALK_PATHS_MAX) {
-            let mut walk =
-                Walk { paths, missing: u64::MAX >> (WALK_PATHS_MAX - paths.len()), extract, unescaped };
+            let JsonScratch { key, unescaped, .. } = &mut *scratch;
+            let missing = u64::MAX >> (WALK_PATHS_MAX - paths.len());
+            let mut walk = Walk { paths, missing, extract, key, unescaped };
             let all = walk.missing;
             match first {
                 b'{' => walk.object(line, 0, all),
@@ -71,6 +72,7 @@ struct Walk<'w, 'l> {
     /// A bit for each path not found yet.
     missing: u64,
     extract: &'w mut Extract<'l>,
+    key: &'w mut Vec<u8>,
     unescaped: &'w mut Vec<u8>,
 }
 
@@ -78,8 +80,8 @@ impl Walk<'_, '_> {
     /// Looks for the paths of `active`, whose first `depth` segments led here, in an object.
     fn object(&mut self, data: &[u8], depth: usize, active: u64) {
         let Ok(mut members) = Members::enter(data) else { return };
-        while let Ok(Some(())) = members.find_key() {
-            let key = members.key();
+        while let Ok(Some(())) = members.find_key(self.key) {
+            let key = members.key(self.key);
             let fitting =
                 self.fitting(depth, active, |s| matches!(s, Segment::Key(k) if k.as_bytes() == key));
             match members.value() {
@@ -146,14 +148,8 @@ impl Walk<'_, '_> {
     }
 
     fn set(&mut self, i: usize, value: Value<'_>) {
-        let label = &self.paths[i].label;
         let unescaped = &mut *self.unescaped;
-        if self.extract.labels.collides(label) {
-            let label = [label, DUPLICATE_SUFFIX].concat();
-            self.extract.set(&label, |out| push_value(out, value, unescaped));
-        } else {
-            self.extract.set(label, |out| push_value(out, value, unescaped));
-        }
+        self.extract.set_or_rename(&self.paths[i].label, |out| push_value(out, value, unescaped));
     }
 }
 

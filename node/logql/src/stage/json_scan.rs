@@ -53,8 +53,6 @@ pub(super) struct Members<'j> {
     at: usize,
     key: &'j [u8],
     escaped: bool,
-    /// Holds a key with escapes undone.
-    unescaped: Vec<u8>,
 }
 
 impl<'j> Members<'j> {
@@ -65,20 +63,26 @@ impl<'j> Members<'j> {
             return Err(JsonError::Object);
         }
         let at = skip_space(data, at + 1).ok_or(JsonError::Malformed)?;
-        Ok(Members { data, at, key: b"", escaped: false, unescaped: Vec::new() })
+        Ok(Members { data, at, key: b"", escaped: false })
     }
 
-    /// The next member, or nothing at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(&[u8], Value<'j>)>, JsonError> {
-        if self.find_key()?.is_none() {
+    /// The next member, or nothing at the end; `unescaped` is room for its key.
+    pub(super) fn next<'b>(
+        &mut self,
+        unescaped: &'b mut Vec<u8>,
+    ) -> Result<Option<(&'b [u8], Value<'j>)>, JsonError>
+    where
+        'j: 'b,
+    {
+        if self.find_key(unescaped)?.is_none() {
             return Ok(None);
         }
         let value = self.value()?;
-        Ok(Some((self.key(), value)))
+        Ok(Some((self.key(unescaped), value)))
     }
 
-    /// Goes to the value of the next member; nothing at the end.
-    pub(super) fn find_key(&mut self) -> Result<Option<()>, JsonError> {
+    /// Goes to the value of the next member; nothing at the end. A key with escapes leaves its text in `unescaped`.
+    pub(super) fn find_key(&mut self, unescaped: &mut Vec<u8>) -> Result<Option<()>, JsonError> {
         let data = self.data;
         match data.get(self.at) {
             Some(b'"') => {}
@@ -90,8 +94,8 @@ impl<'j> Members<'j> {
         self.key = &data[start..end];
         self.escaped = escaped;
         if escaped {
-            self.unescaped.clear();
-            unescape(self.key, &mut self.unescaped).ok_or(JsonError::Escape)?;
+            unescaped.clear();
+            unescape(self.key, unescaped).ok_or(JsonError::Escape)?;
         }
         let colon = skip_space(data, end + 1).ok_or(JsonError::Malformed)?;
         if data[colon] != b':' {
@@ -101,9 +105,12 @@ impl<'j> Members<'j> {
         Ok(Some(()))
     }
 
-    /// The key found, with escapes undone.
-    pub(super) fn key(&self) -> &[u8] {
-        if self.escaped { &self.unescaped } else { self.key }
+    /// The key found, with escapes undone; `unescaped` is what [`find_key`](Self::find_key) wrote to.
+    pub(super) fn key<'b>(&self, unescaped: &'b [u8]) -> &'b [u8]
+    where
+        'j: 'b,
+    {
+        if self.escaped { unescaped } else { self.key }
     }
 
     /// Reads the value of the member found.
@@ -290,8 +297,8 @@ mod tests {
     fn check(data: &str, expected: &[(&str, Kind, &str)], end: Result<(), JsonError>) {
         let mut got = Vec::new();
         let mut walk = || -> Result<(), JsonError> {
-            let mut members = Members::enter(data.as_bytes())?;
-            while let Some((key, value)) = members.next()? {
+            let (mut members, mut unescaped) = (Members::enter(data.as_bytes())?, Vec::new());
+            while let Some((key, value)) = members.next(&mut unescaped)? {
                 let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
                 got.push((text(key), value.kind, text(value.raw)));
                 members.advance()?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::ast::Extraction;
-use crate::labels::{DUPLICATE_SUFFIX, LineError};
+use crate::labels::LineError;
 use crate::pipeline::CompileError;
 use crate::stage::extract::{Extract, Flow};
 use crate::stage::logfmt_scan::{LogfmtError, Pairs};
@@ -91,11 +91,7 @@ impl Logfmt {
             };
             let Some(label) = self.label_of(label_name(key, buffer)) else { continue };
             let value = text(value);
-            if extract.labels.collides(label) {
-                extract.set(&[label, DUPLICATE_SUFFIX].concat(), |out| push_spaced(out, value));
-            } else {
-                extract.set(label, |out| push_spaced(out, value));
-            }
+            extract.set_or_rename(label, |out| push_spaced(out, value));
         }
         true
     }

@@ -58,10 +58,10 @@ pub(crate) fn json_value<'j>(object: &'j [u8], path: &JsonPath) -> Option<&'j [u
 }
 
 fn member<'j>(object: &'j [u8], name: &[u8]) -> Option<&'j [u8]> {
-    let mut members = Members::enter(object).ok()?;
+    let (mut members, mut unescaped) = (Members::enter(object).ok()?, Vec::new());
     loop {
-        members.find_key().ok()??;
-        let is_it = members.key() == name;
+        members.find_key(&mut unescaped).ok()??;
+        let is_it = members.key(&unescaped) == name;
         let value = members.value().ok()?;
         if is_it {
             return Some(value.raw);

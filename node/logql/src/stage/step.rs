@@ -37,7 +37,6 @@ pub(crate) struct Scratch {
     logfmt: LogfmtScratch,
     unpack: UnpackScratch,
     label_format: LabelFormatScratch,
-    unescaped: Vec<u8>,
 }
 
 impl Scratch {
@@ -53,7 +52,6 @@ impl Scratch {
             logfmt: LogfmtScratch::default(),
             unpack: UnpackScratch::default(),
             label_format: LabelFormatScratch::default(),
-            unescaped: Vec::new(),
         }
     }
 
@@ -182,7 +180,7 @@ impl Parser {
         match self {
             Parser::Json => json(current, extract, &mut scratch.json),
             Parser::JsonPaths(paths) => {
-                paths.apply(current, extract, &mut scratch.unescaped);
+                paths.apply(current, extract, &mut scratch.json);
                 true
             }
             Parser::Logfmt(logfmt) => logfmt.apply(current, extract, &mut scratch.logfmt),

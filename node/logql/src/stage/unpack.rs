@@ -24,6 +24,7 @@ pub(super) enum Unpacked {
 #[derive(Debug, Default)]
 pub(super) struct UnpackScratch {
     name: String,
+    key: Vec<u8>,
     unescaped: Vec<u8>,
 }
 
@@ -37,7 +38,7 @@ pub(super) fn unpack(
     if line.is_empty() {
         return Unpacked::Same;
     }
-    match find_entry(line, out) {
+    match find_entry(line, &mut scratch.key, out) {
         Ok(false) => Unpacked::Same,
         Ok(true) if take_labels(line, extract, scratch) == Flow::Drop => Unpacked::Drop,
         Ok(true) => Unpacked::Line,
@@ -51,13 +52,13 @@ pub(super) fn unpack(
 }
 
 /// Reads the whole object and leaves its last `_entry` in `out`.
-fn find_entry(line: &[u8], out: &mut Vec<u8>) -> Result<bool, JsonError> {
+fn find_entry(line: &[u8], unescaped: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<bool, JsonError> {
     if line[0] != b'{' {
         return Err(JsonError::NotObject);
     }
     let mut found = false;
     let mut members = Members::enter(line)?;
-    while let Some((key, value)) = members.next()? {
+    while let Some((key, value)) = members.next(unescaped)? {
         if key == ENTRY_KEY && value.kind == Kind::String {
             out.clear();
             unescape(value.raw, out).ok_or(JsonError::Escape)?;
@@ -70,9 +71,9 @@ fn find_entry(line: &[u8], out: &mut Vec<u8>) -> Result<bool, JsonError> {
 
 /// Takes the labels of an object that has been read without an error before.
 fn take_labels(line: &[u8], extract: &mut Extract<'_>, scratch: &mut UnpackScratch) -> Flow {
-    let UnpackScratch { name, unescaped } = scratch;
+    let UnpackScratch { name, key: room, unescaped } = scratch;
     let Ok(mut members) = Members::enter(line) else { return Flow::Continue };
-    while let Ok(Some((key, value))) = members.next() {
+    while let Ok(Some((key, value))) = members.next(room) {
         if key != ENTRY_KEY && value.kind == Kind::String {
             let flow = extract.add(label_name(key, name), |out| push_string(out, value.raw, unescaped));
             if flow != Flow::Continue {
