@@ -137,6 +137,10 @@ impl Housekeeper {
         let Parts { env, config, retention, index, store, spool, metrics, disk, workers, custody } = parts;
         let staff = Staff::among(&workers);
         staff.merge.set_rate(Some(config.housekeeping.merge_rate_max.0));
+        if !custody.sees_all() {
+            // Of a member that joins, most of what it has to learn.
+            staff.reconcile.set_rate(Some(config.cluster.transfer_rate_max.0));
+        }
         Housekeeper {
             env,
             config,

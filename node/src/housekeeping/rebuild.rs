@@ -29,7 +29,7 @@ use crate::ingester::spool::Spool;
 /// Packs whose tails are read at a time.
 const READS_MAX: usize = 8;
 /// Bytes read of a pack's end at first: the directories of most packs are shorter.
-pub const TAIL_BYTES: u64 = 64 << 10;
+const TAIL_BYTES: u64 = 64 << 10;
 /// How long a start may be held up by an index that must be rebuilt.
 const PREPARE_MAX: Duration = Duration::from_secs(60);
 /// How often a member that has no place in the ring yet looks whether it has.
@@ -217,6 +217,8 @@ impl Housekeeper {
                 break;
             }
             let summaries = join_all(batch.iter().map(|stored| self.summary(stored))).await;
+            let read = summaries.iter().flatten().map(tail_bytes).sum();
+            self.staff.reconcile.spend(read).await;
             for (stored, summary) in batch.into_iter().zip(summaries) {
                 match summary? {
                     Ok(summary) => match self.add(day, &stored, summary).await {
@@ -408,6 +410,12 @@ fn known(index: &Index, day: Day) -> Result<Known, IndexError> {
     let lost = day.lost()?.into_iter().map(|(_, key)| key).collect();
     let keys = packs.into_iter().map(|(_, record)| record.object_key).chain(given_up).collect();
     Ok(Known { keys, gone, lost })
+}
+
+/// How much of a pack was read to know what it says of itself, or that it is none: as far as most directories reach, at
+/// least.
+pub fn tail_bytes(summary: &Result<PackSummary, PackError>) -> u64 {
+    summary.as_ref().map_or(0, |summary| u64::from(summary.footer.directory_bytes)).max(TAIL_BYTES)
 }
 
 /// Reads what packs say of themselves, where they lie.

@@ -11,7 +11,7 @@ use grapevine_storage::pack::{PackError, PackSummary};
 use super::Replication;
 use crate::exec::Lane;
 use crate::housekeeping::pack_name::PackName;
-use crate::housekeeping::rebuild::{TAIL_BYTES, Tails};
+use crate::housekeeping::rebuild::{Tails, tail_bytes};
 
 impl Replication {
     /// What a pack says of itself, read from the store or fetched from who has it, `from` above all; and where it is now.
@@ -130,9 +130,7 @@ impl Replication {
         let super::Parts { env, spool, store, .. } = &self.parts;
         let tails = Tails { exec: env.exec.clone(), spool: spool.clone(), store: store.clone() };
         let summary = tails.summary(object_key, bytes).await?;
-        // A tail is at least read as far as most directories reach.
-        let read = summary.as_ref().map_or(0, |summary| u64::from(summary.footer.directory_bytes));
-        self.parts.staff.learn.spend(read.max(TAIL_BYTES)).await;
+        self.parts.staff.learn.spend(tail_bytes(&summary)).await;
         Ok(summary)
     }
 }

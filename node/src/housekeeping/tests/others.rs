@@ -85,3 +85,22 @@ async fn a_pack_of_others_streams_that_is_gone_is_theirs_to_miss() {
     assert_eq!(missing(vec![(stream.token(), stream.token())]).await, 1);
     assert_eq!(missing(vec![]).await, 0);
 }
+
+#[tokio::test]
+async fn a_member_that_looks_through_the_store_keeps_within_the_rate_of_transfers() {
+    let bed = Bed::new(&[("cluster.transfer_rate_max", "100MB")]).await;
+    bed.push(&["a"], "text").await;
+    bed.push(&["b"], "text").await;
+    let keeper = bed.keeper_with(Keeps(vec![(0, u64::MAX)]));
+    keeper.reconcile().await.unwrap();
+    assert_eq!(keeper.staff.reconcile.report().bytes, 0, "what is known is not read");
+    bed.node.index.drop_day(DAY).unwrap();
+    keeper.reconcile().await.unwrap();
+    let report = keeper.staff.reconcile.report();
+    assert_eq!((report.bytes, report.bytes_per_s), (2 * (64 << 10), Some(100 << 20)));
+    assert_eq!(
+        bed.node.housekeeper.staff.reconcile.report().bytes_per_s,
+        None,
+        "a node alone has nobody to spare"
+    );
+}
