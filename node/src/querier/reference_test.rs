@@ -100,7 +100,7 @@ pub(super) const LOG_QUERIES: [&str; 16] = [
     r#"{app=~".+"} |= "row" | decolorize | label_format x=env | keep x"#,
 ];
 
-pub(super) const METRIC_QUERIES: [&str; 20] = [
+pub(super) const METRIC_QUERIES: [&str; 26] = [
     r#"count_over_time({app=~".+"}[1m])"#,
     r#"sum(count_over_time({app=~".+"}[37s]))"#,
     r#"sum by (app) (rate({app=~".+"}[5m]))"#,
@@ -118,6 +118,12 @@ pub(super) const METRIC_QUERIES: [&str; 20] = [
     r#"first_over_time({app=~".+"} | json | unwrap n | __error__="" [5m]) by (app, env)"#,
     r#"stddev_over_time({app=~".+"} | logfmt | unwrap n | __error__="" [5m]) by (app)"#,
     r#"absent_over_time({app="api"} |= "error"[1m])"#,
+    r#"sum(rate({app=~".+"} | logfmt | unwrap n | __error__="" [5m] offset -20s))"#,
+    r#"rate_counter({app=~".+"} | logfmt | unwrap n | __error__="" [5m] offset 1m)"#,
+    r#"avg_over_time({app=~".+"} | logfmt | unwrap n | __error__="" [5m] offset 45s) by (env)"#,
+    r#"min_over_time({app=~".+"} | json | unwrap n | __error__="" [5m] offset -45s) by (app)"#,
+    r#"stdvar_over_time({app=~".+"} | logfmt | unwrap n | __error__="" [5m]) by (app)"#,
+    r#"last_over_time({app=~".+"} | logfmt | unwrap n | __error__="" [5m] offset 10s) by (app, env)"#,
     r#"topk(2, sum by (app, env) (count_over_time({app=~".+"}[5m])))"#,
     r#"sum by (app) (rate({app=~".+"} |= "error"[5m])) / sum by (app) (rate({app=~".+"}[5m]))"#,
     r#"count_over_time({app="db"}[1m]) > 1 or vector(3)"#,
