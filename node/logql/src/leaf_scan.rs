@@ -98,7 +98,7 @@ pub struct LeafStream<'p> {
 
 impl LeafStream<'_> {
     /// Puts a line (timestamp in ns, structured metadata as name and value) through the stages and adds what
-    /// comes of it to `into`, which must be the same at each call.
+    /// comes of it to `into`, which must be the same at each call. Whether anything came of it.
     ///
     /// # Errors
     /// The accumulator holds all it may.
@@ -108,28 +108,29 @@ impl LeafStream<'_> {
         ts: i64,
         line: &[u8],
         metadata: &[(&str, &str)],
-    ) -> Result<(), EvalError> {
+    ) -> Result<bool, EvalError> {
         if !into.wants(ts) {
-            return Ok(());
+            return Ok(false);
         }
         let scan = self.scan;
         let (value, labels) = match &scan.unwrap {
             Some(unwrap) => match unwrap.sample(&mut self.pipeline, ts, line, metadata) {
                 Some(sample) => (sample.value, sample.labels),
-                None => return Ok(()),
+                None => return Ok(false),
             },
             None => match self.pipeline.process(ts, line, metadata) {
                 Some(outcome) if scan.counts_bytes => (outcome.line.len() as f64, outcome.labels),
                 Some(outcome) => (1.0, outcome.labels),
-                None => return Ok(()),
+                None => return Ok(false),
             },
         };
         if let (Some(error), false) = (labels.error(), scan.leaf.keeps_errors) {
             into.add_failure(ts, error.name(), labels.iter().map(|label| (label.name, label.value)));
-            return Ok(());
+            return Ok(true);
         }
         let series = series(&mut self.known, &scan.leaf.by, into, labels)?;
-        into.add(series, ts, value)
+        into.add(series, ts, value)?;
+        Ok(true)
     }
 }
 

@@ -177,13 +177,12 @@ fn a_line_without_a_sample_allocates_nothing_whatever_is_unwrapped() {
         let mut into = Accumulator::new(leaf, leaf.windows(&Steps::instant(1)), EvalLimits::DEFAULT);
         let scan = LeafScan::compile(leaf).unwrap();
         let mut stream = scan.stream(&[("app", "x")], &Options::default());
-        let mut run = || lines.iter().for_each(|line| stream.add(&mut into, 1, line, &[]).unwrap());
+        let mut run = || lines.iter().for_each(|line| assert!(!stream.add(&mut into, 1, line, &[]).unwrap()));
         // Buffers grow while the first lines are read, and are used again from then on.
         run();
         let before = ALLOCATIONS.get();
         run();
         let allocated = ALLOCATIONS.get() - before;
         assert_eq!(allocated, 0, "`{query}` allocated over {LINES} lines");
-        assert!(into.finish().unwrap().series.is_empty(), "`{query}` drops all");
     }
 }

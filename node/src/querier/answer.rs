@@ -76,15 +76,15 @@ impl Answer {
 /// What a query read and skipped. All of it was counted, nothing is estimated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Stats {
-    /// Streams that the selector chose.
+    /// Streams that the selector chose and that have blocks in the time range.
     pub streams: u64,
-    /// Chunks of them within the time range.
+    /// Pieces of them that are blocks of one chunk, whose filter can be asked.
     pub chunks: u64,
-    /// Of those, chunks ruled out by their filter.
+    /// Of those, pieces ruled out by the filter.
     pub chunks_skipped: u64,
     /// Blocks looked into, or of which the timestamps were read.
     pub blocks: u64,
-    /// Compressed bytes of the blocks read from packs.
+    /// Compressed bytes of the blocks inflated.
     pub compressed_bytes: u64,
     /// Bytes of text inflated or read from heads.
     pub text_bytes: u64,
@@ -96,7 +96,7 @@ pub struct Stats {
     pub lines: u64,
     /// Of them, in heads.
     pub head_lines: u64,
-    /// Lines that passed every filter.
+    /// Lines that passed every stage, and lie in a window where there are windows.
     pub lines_passed: u64,
     /// Lines dropped because they were there twice.
     pub duplicates: u64,

@@ -11,11 +11,12 @@ use super::error::QueryError;
 use super::notes::Notes;
 use super::question::Piece;
 use super::scan::Span;
-use super::select::{STREAMS_MAX, compile};
+use super::select::{STREAMS_MAX, compile_for, matches};
 use super::share::Share;
 use crate::exec::Lane;
+use crate::ingester::heads::Heads;
 
-/// What the index holds of the streams of a selector, and what of it lies in a range of time.
+/// What index and heads hold of the streams of a selector, and what of it lies in a range of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     days: u64,
@@ -24,6 +25,8 @@ pub struct Census {
     chunks_in_range: u64,
     blocks: u64,
     blocks_in_range: u64,
+    head_blocks: u64,
+    head_blocks_in_range: u64,
 }
 
 impl Querier {
@@ -40,12 +43,17 @@ impl Querier {
             return Ok(());
         }
         let mut census = Census::default();
-        let matchers = compile(selector)?;
-        for tenant in &piece.asker.tenants {
-            let (index, tenant, matchers) = (self.index.clone(), tenant.clone(), matchers.clone());
+        let (asked, matchers) = compile_for(&piece.asker.tenants, selector)?;
+        for tenant in &asked {
+            let (ingester, index) = (self.ingester.clone(), self.index.clone());
+            let (tenant, matchers) = (tenant.clone(), matchers.clone());
             let range = TimeRange { first: span.first, last: span.last };
             let share = piece.share.clone();
-            let count = move || count(&index, &tenant, &matchers, range, &share);
+            let count = move || {
+                let mut census = count(&index, &tenant, &matchers, range, &share)?;
+                count_heads(ingester.heads(), &tenant, &matchers, range, &share, &mut census);
+                Ok::<_, IndexError>(census)
+            };
             census.add(&self.env.exec.run(Lane::Disk, count).await?);
         }
         notes.explain.push(pushed_text(pushed));
@@ -109,6 +117,25 @@ fn count(
     Ok(census)
 }
 
+fn count_heads(
+    heads: &Heads,
+    tenant: &str,
+    matchers: &[Matcher],
+    range: TimeRange,
+    share: &Share,
+    census: &mut Census,
+) {
+    for head in heads.of_tenant(tenant, Day::of(range.first), Day::of(range.last)) {
+        if !share.holds(head.id) || !matches(matchers, &head.labels) {
+            continue;
+        }
+        for block in head.extents().iter().flatten() {
+            census.head_blocks += 1;
+            census.head_blocks_in_range += u64::from(block.first <= range.last && range.first <= block.last);
+        }
+    }
+}
+
 impl Census {
     fn add(&mut self, other: &Census) {
         // Every tenant's streams lie on the same days.
@@ -118,9 +145,11 @@ impl Census {
         self.chunks_in_range += other.chunks_in_range;
         self.blocks += other.blocks;
         self.blocks_in_range += other.blocks_in_range;
+        self.head_blocks += other.head_blocks;
+        self.head_blocks_in_range += other.head_blocks_in_range;
     }
 
-    fn lines(&self) -> [String; 3] {
+    fn lines(&self) -> [String; 4] {
         let level = |name: &str, all: u64, within: u64| {
             format!("{name}: {all}, skipped by time {}, left {within}", all - within)
         };
@@ -128,6 +157,7 @@ impl Census {
             level("days in the index", self.days, self.days_in_range),
             level("chunks of these streams on those days", self.chunks, self.chunks_in_range),
             level("blocks of those chunks", self.blocks, self.blocks_in_range),
+            level("blocks in heads of those days", self.head_blocks, self.head_blocks_in_range),
         ]
     }
 }
@@ -136,7 +166,7 @@ impl Census {
 pub(super) fn read_lines(stats: &Stats) -> Vec<String> {
     vec![
         format!("streams chosen: {}", stats.streams),
-        format!("pieces of chunks asked by filter: {}, skipped {}", stats.chunks, stats.chunks_skipped),
+        format!("pieces of chunks: {}, skipped by filter {}", stats.chunks, stats.chunks_skipped),
         format!(
             "blocks read: {} ({} bytes of text, {} bytes packed)",
             stats.blocks, stats.text_bytes, stats.compressed_bytes

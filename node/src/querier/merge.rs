@@ -16,9 +16,11 @@ use super::scan::{Span, StoredLine};
 /// A block to be merged.
 #[derive(Clone, Debug)]
 pub enum MergeBlock {
-    /// From a pack or a head.
+    /// From a pack.
+    Packed(SealedBlock),
+    /// From a head.
     Sealed(SealedBlock),
-    /// From a head, in order of time.
+    /// From a head, not compressed yet, in order of time.
     Open(BlockText),
 }
 
@@ -26,7 +28,9 @@ impl MergeBlock {
     /// The first and last timestamp.
     fn range(&self) -> (i64, i64) {
         match self {
-            MergeBlock::Sealed(block) => (block.header().first, block.header().last),
+            MergeBlock::Packed(block) | MergeBlock::Sealed(block) => {
+                (block.header().first, block.header().last)
+            }
             MergeBlock::Open(block) => block.time_range().unwrap_or((i64::MAX, i64::MIN)),
         }
     }
@@ -131,17 +135,18 @@ fn open(
     stats: &mut Stats,
     forward: bool,
 ) -> Result<Option<Cursor>, FormatError> {
+    let in_head = !matches!(block, MergeBlock::Packed(_));
     let block = match block {
-        MergeBlock::Sealed(block) => {
+        MergeBlock::Packed(block) | MergeBlock::Sealed(block) => {
             stats.compressed_bytes += block.member().len() as u64;
             reader.open(&block)?
         }
-        MergeBlock::Open(block) => {
-            stats.head_bytes += block.text_bytes() as u64;
-            stats.head_lines += block.entries() as u64;
-            block
-        }
+        MergeBlock::Open(block) => block,
     };
+    if in_head {
+        stats.head_bytes += block.text_bytes() as u64;
+        stats.head_lines += block.entries() as u64;
+    }
     stats.blocks += 1;
     stats.text_bytes += block.text_bytes() as u64;
     stats.lines += block.entries() as u64;

@@ -35,6 +35,8 @@ pub mod work;
 #[cfg(test)]
 mod cluster_test;
 #[cfg(test)]
+mod explain_test;
+#[cfg(test)]
 mod reference_test;
 #[cfg(test)]
 mod remote_test;

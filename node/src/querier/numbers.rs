@@ -105,15 +105,20 @@ impl Job for LeafJob {
         match self.scan.settle(&labels, &options, sums)? {
             Fate::Dropped => Ok(Ok(())),
             Fate::Series(series) if !self.reads_text && work.is_run() => {
-                self.count(sums, series, |edges, add| work.count_entries(packs, fetched, scanner, edges, add))
+                self.count(sums, series, scanner, |scanner, edges, add| {
+                    work.count_entries(packs, fetched, scanner, edges, add)
+                })
             }
             Fate::Series(series) if self.pushed.exact && work.is_sealed_run() => {
-                self.count(sums, series, |edges, add| {
+                self.count(sums, series, scanner, |scanner, edges, add| {
                     work.count_matches(packs, fetched, scanner, &self.pushed.filter, edges, add)
                 })
             }
             Fate::Series(series) if self.pushed.exact => {
-                self.each_line(packs, work, fetched, scanner, |ts, _, _| sums.add(series, ts, 1.0))
+                self.each_line(packs, work, fetched, scanner, |ts, _, _| {
+                    sums.add(series, ts, 1.0)?;
+                    Ok(sums.wants(ts))
+                })
             }
             Fate::Series(_) | Fate::Lines => {
                 let mut stream = self.scan.stream(&labels, &options);
@@ -131,34 +136,35 @@ impl LeafJob {
         &self,
         sums: &mut Accumulator,
         series: SeriesId,
-        count: impl FnOnce(&Edges<'_>, &mut dyn FnMut(usize, u64)) -> Result<(), Unreadable>,
+        scanner: &mut Scanner,
+        count: impl FnOnce(&mut Scanner, &Edges<'_>, &mut dyn FnMut(usize, u64)) -> Result<(), Unreadable>,
     ) -> Result<Result<(), Unreadable>, QueryError> {
-        let mut failed: Result<(), EvalError> = Ok(());
-        let counted = count(&Edges(&self.edges), &mut |interval, lines| {
+        let (mut failed, mut passed): (Result<(), EvalError>, u64) = (Ok(()), 0);
+        let counted = count(scanner, &Edges(&self.edges), &mut |interval, lines| {
             if failed.is_ok() {
                 failed = sums.add_count(series, interval, lines);
             }
+            passed += if sums.windows().is_covered(interval) { lines } else { 0 };
         });
         failed?;
+        scanner.stats.lines_passed += passed;
         Ok(counted)
     }
 
-    /// Puts each line that passes the pushed filters somewhere.
+    /// Puts each line that passes the pushed filters somewhere; `add` says whether it counts.
     fn each_line(
         &self,
         packs: &Packs,
         work: &Work,
         fetched: &Fetched,
         scanner: &mut Scanner,
-        mut add: impl FnMut(i64, &[u8], &[(&str, &str)]) -> Result<(), EvalError>,
+        mut add: impl FnMut(i64, &[u8], &[(&str, &str)]) -> Result<bool, EvalError>,
     ) -> Result<Result<(), Unreadable>, QueryError> {
         let mut passed = 0;
         let read = work.lines(packs, fetched, scanner, &self.pushed.filter, self.span, &mut |line| {
-            passed += 1;
-            match add(line.timestamp, line.line, line.metadata) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(error),
-            }
+            let added = add(line.timestamp, line.line, line.metadata);
+            passed += u64::from(matches!(added, Ok(true)));
+            added.map_or_else(ControlFlow::Break, |_| ControlFlow::Continue(()))
         });
         scanner.stats.lines_passed += passed;
         match read {

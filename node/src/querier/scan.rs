@@ -135,22 +135,18 @@ impl Scanner {
         span: Span,
         visit: &mut dyn FnMut(StoredLine<'_>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, FormatError> {
-        self.note_open(block);
+        let (bytes, lines) = (block.text_bytes() as u64, block.entries() as u64);
+        self.stats.blocks += 1;
+        self.stats.text_bytes += bytes;
+        self.stats.head_bytes += bytes;
+        self.stats.lines += lines;
+        self.stats.head_lines += lines;
+        self.stats.metadata_bytes += block.metadata().memory_bytes() as u64;
         let (text, ends) = (block.text(), block.line_ends());
         let (timestamps, metadata) = (Cow::Borrowed(block.timestamps()), Cow::Borrowed(block.metadata()));
         let columns = OnceCell::from(Columns { timestamps, metadata });
         let parts = Parts { text, ends, columns: &columns };
         parts.visit(filter, span, &mut || unreachable!("what lies in memory is unpacked"), visit)
-    }
-
-    fn note_open(&mut self, block: &BlockText) {
-        self.stats.blocks += 1;
-        let (text, lines) = (block.text_bytes() as u64, block.entries() as u64);
-        self.stats.text_bytes += text;
-        self.stats.head_bytes += text;
-        self.stats.lines += lines;
-        self.stats.head_lines += lines;
-        self.stats.metadata_bytes += block.metadata().memory_bytes() as u64;
     }
 
     /// Counts the entries of a block between the edges, from its timestamps alone.
@@ -176,9 +172,11 @@ impl Scanner {
         Ok(())
     }
 
-    /// Counts the entries of an open block between the edges.
+    /// Counts the entries of an open block between the edges, without looking at its text.
     pub fn count_open(&mut self, block: &BlockText, edges: &Edges<'_>, add: &mut dyn FnMut(usize, u64)) {
-        self.note_open(block);
+        self.stats.blocks += 1;
+        self.stats.lines += block.entries() as u64;
+        self.stats.head_lines += block.entries() as u64;
         if let Some((first, last)) = block.time_range() {
             let intervals = edges.within(first, last);
             count_between_lines(block.timestamps(), edges, intervals, &mut self.lines, add);
@@ -212,7 +210,6 @@ impl Scanner {
         self.counts.resize(intervals.len(), 0);
         filter.count_between(&mut self.text, ends, &self.offsets, &mut self.counts);
         for (interval, count) in intervals.zip(&self.counts) {
-            self.stats.lines_passed += count;
             add(interval, *count);
         }
         Ok(())

@@ -254,13 +254,10 @@ impl Work {
         for (n, (source, range)) in self.parts.iter().enumerate() {
             match source {
                 Source::Open(block) => merging.push(MergeBlock::Open((**block).clone())),
-                Source::Sealed(block) => {
-                    self.note_head(scanner, block);
-                    merging.push(MergeBlock::Sealed(block.clone()));
-                }
+                Source::Sealed(block) => merging.push(MergeBlock::Sealed(block.clone())),
                 Source::Packed(chunk) => {
                     let blocks = load(packs, chunk, range.clone(), fetched.get(n))?;
-                    merging.extend(blocks.into_iter().map(MergeBlock::Sealed));
+                    merging.extend(blocks.into_iter().map(MergeBlock::Packed));
                 }
             }
         }
