@@ -67,6 +67,6 @@ async fn what_a_member_had_in_an_earlier_life_is_said_to_be_missing() {
     };
     let missing = "some of the youngest lines, which `n1` holds, may be missing";
     assert_eq!(warnings(&[told(holder.life() - 1), push.clone()]).await, [missing]);
-    assert_eq!(warnings(&[push.clone()]).await, [missing], "nobody knows when it was said");
+    assert_eq!(warnings(std::slice::from_ref(&push)).await, [missing], "nobody knows when it was said");
     assert_eq!(warnings(&[told(holder.life()), push]).await, [""; 0]);
 }
