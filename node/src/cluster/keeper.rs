@@ -98,12 +98,13 @@ impl Cluster {
         let me = self.myself(&view).map(|me| me.profile.clone()).unwrap_or_default();
         let others = view.peers().values().filter(|peer| peer.id != *self.me());
         let (left, there): (Vec<_>, Vec<_>) = others.partition(|peer| peer.profile.state == State::Left);
+        self.views.send_replace(Arc::clone(&view));
+        // After the view: who finds that somebody was heard of sees whom.
         if !there.is_empty() {
-            self.heard.store(true, Ordering::Relaxed);
+            self.heard.store(true, Ordering::Release);
         }
         let [left, there] = [left, there]
             .map(|peers| peers.iter().map(|peer| peer.address.to_string()).collect::<Vec<String>>());
-        self.views.send_replace(Arc::clone(&view));
         // Tokens are kept as soon as they are there: a node that forgot them would take others. Who has left gives them up:
         // back with them it would take pushes before those who stayed know of it.
         let tokens = match me.state {

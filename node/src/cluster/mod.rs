@@ -229,7 +229,7 @@ impl Cluster {
     /// Whether this node knows that there are other members, and has heard of none since it started: it cannot tell yet
     /// what it lacks.
     pub fn is_cut_off(&self) -> bool {
-        self.knew_others && !self.heard.load(Ordering::Relaxed)
+        self.knew_others && !self.heard.load(Ordering::Acquire)
     }
 
     /// Whether this node knew at its start that there are other members.

@@ -128,7 +128,10 @@ impl<'q> Scatter<'q> {
     /// Begins a query over a range of time: looks at the cluster once, and asks what is not with all its owners yet.
     pub(super) async fn begin(querier: &'q Querier, asker: &Asker, range: TimeRange) -> Self {
         let deadline = Instant::now() + asker.timeout;
-        let fan = querier.neighbours.get().cloned().map(|neighbours| {
+        let neighbours = querier.neighbours.get().cloned();
+        // Before the view is looked at: others may be heard of in between.
+        let is_cut_off = neighbours.as_ref().is_some_and(|neighbours| neighbours.is_cut_off());
+        let fan = neighbours.map(|neighbours| {
             let view = neighbours.view();
             let spread = Spread::new(neighbours.me(), &view, neighbours.replication_factor());
             Fan { neighbours, view, spread }
@@ -136,7 +139,7 @@ impl<'q> Scatter<'q> {
         let mut notes = Notes::default();
         let mut unconfirmed = Vec::new();
         if let Some(fan) = &fan {
-            if fan.neighbours.is_cut_off() {
+            if is_cut_off {
                 notes.warnings.add(
                     "no other member has been heard of since this node started: lines that only others hold are missing"
                         .into(),
