@@ -298,6 +298,7 @@ impl Replication {
             for (key, pushes) in covered {
                 ingester.covered().add(&key, &pushes, clock.now());
                 let Some(head) = ingester.heads().get(&key) else { continue };
+                head.on_covered(&pushes);
                 let Some(coverage) = head.begin_leaving(&pushes) else { continue };
                 let raised = index
                     .day_or_create(key.day)

@@ -124,6 +124,9 @@ impl Replication {
                 for Cover { stream, pushes } in &covers {
                     let key = HeadKey { tenant: tenant.as_str().into(), day, id: *stream };
                     ingester.covered().add(&key, pushes, now);
+                    if let Some(head) = ingester.heads().get(&key) {
+                        head.on_covered(pushes);
+                    }
                 }
             }
             leaving.iter().for_each(|head| head.end_leaving(noted.is_ok()));

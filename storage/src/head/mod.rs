@@ -85,7 +85,7 @@ struct State {
     parked: VecDeque<Arc<Parked>>,
     /// Counts how often the oldest of `parked` were taken away.
     parked_turn: u64,
-    /// Pushes that others' packs hold, of which blocks here still have entries.
+    /// Pushes that others' packs hold, as the index knows, of which blocks here still have entries.
     covered: PushSet,
     /// Removed from the map of heads: entries must go to another.
     retired: bool,
@@ -267,28 +267,27 @@ impl Head {
         }
     }
 
-    /// Begins to let go of what others' packs hold of it, which is all entries of the pushes in `covered`: whole blocks,
-    /// from the oldest on, up to the first that holds anything else. Says how far the log is covered without them;
-    /// none if there is nothing to let go, or if a flush is under way. What is let go stays visible until
-    /// [`Head::end_leaving`].
+    /// Begins to let go of all entries of the pushes in `covered`, and of those that packs hold: whole blocks, from the
+    /// oldest on, up to the first that holds anything else. Says how far the log is covered without them; none if there is
+    /// nothing to let go, or if a flush is under way. What is let go stays visible, and named, until [`Head::end_leaving`].
     pub fn begin_leaving(&self, covered: &PushSet) -> Option<Coverage> {
         let mut building = self.building();
         let mut state = self.state();
-        state.covered.merge(covered);
         if !state.flushing.is_empty() || state.is_leaving() {
             return None;
         }
         state.complete(std::mem::take(&mut *building));
         let state = &mut *state;
-        let is_covered = |origin: &Origin| origin.is_covered(&state.covered);
+        let mut covered = covered.clone();
+        covered.merge(&state.covered);
+        let is_covered = |origin: &Origin| origin.is_covered(&covered);
         let chunks = state.chunks.iter().take_while(|kept| is_covered(&kept.origin)).count();
         let all = chunks == state.chunks.len();
         let blocks = state.full.iter().take_while(|block| all && is_covered(&block.origin)).count();
         let all = all && blocks == state.full.len();
         let open = all && is_covered(&state.open.origin);
         let all = all && (open || state.open.text.is_empty());
-        let parked =
-            state.parked.iter().take_while(|parked| all && parked.is_covered(&state.covered)).count();
+        let parked = state.parked.iter().take_while(|parked| all && parked.is_covered(&covered)).count();
         state.leaving.chunks = state.chunks.drain(..chunks).collect();
         state.leaving.blocks = state.full.drain(..blocks).collect();
         if open {
@@ -302,8 +301,14 @@ impl Head {
         state.is_leaving().then_some(coverage)
     }
 
-    /// Ends what [`Head::begin_leaving`] began: the index knows the packs that hold it, and it is let go; or it does
-    /// not, and everything is kept as it was.
+    /// Notes that others' packs, which the index knows by now, hold all entries of these pushes. What of them cannot be
+    /// let go of yet need not be named any more.
+    pub fn on_covered(&self, pushes: &PushSet) {
+        self.state().covered.merge(pushes);
+    }
+
+    /// Ends what [`Head::begin_leaving`] began: the index knows of it, and it is let go; or it does not, and everything is
+    /// kept as it was.
     pub fn end_leaving(&self, indexed: bool) {
         let mut state = self.state();
         let Leaving { mut chunks, mut blocks, parked } = std::mem::take(&mut state.leaving);

@@ -212,6 +212,8 @@ fn what_others_packs_hold_leaves_from_the_oldest_on_and_in_whole_blocks() {
     assert_eq!(all(&head), (0..6).collect::<Vec<_>>());
     head.end_leaving(false);
     assert_eq!(all(&head), (0..6).collect::<Vec<_>>());
+    assert_eq!(head.begin_leaving(&covered(&[])), None, "nothing was indexed");
+    head.on_covered(&covered(&[1, 3]));
     head.begin_leaving(&covered(&[])).unwrap();
     assert_eq!(head.begin_leaving(&covered(&[])), None);
     head.end_leaving(true);
@@ -222,6 +224,23 @@ fn what_others_packs_hold_leaves_from_the_oldest_on_and_in_whole_blocks() {
     assert_eq!(coverage.iter().collect::<Vec<_>>(), [(WAL, mark(3))]);
     head.end_leaving(true);
     assert!(head.retire_if_empty());
+}
+
+#[test]
+fn what_is_about_to_leave_is_named_until_the_index_knows_of_it() {
+    let head = head();
+    append_push(&head, 1, 0..2);
+    append_push(&head, 2, 2..3);
+    let covered = [push(1)].into_iter().collect();
+    head.begin_leaving(&covered).unwrap();
+    assert_eq!(head.pushes(), [push(1), push(2)]);
+    head.end_leaving(false);
+    assert_eq!(head.pushes(), [push(1), push(2)], "no index knows the pack");
+    head.begin_leaving(&covered).unwrap();
+    head.on_covered(&covered);
+    assert_eq!((head.pushes(), all(&head)), (vec![push(2)], vec![0, 1, 2]));
+    head.end_leaving(true);
+    assert_eq!((head.pushes(), all(&head)), (vec![push(2)], vec![2]));
 }
 
 #[test]
@@ -325,7 +344,8 @@ fn what_waits_leaves_push_by_push_and_covers_no_more_of_the_log() {
     park(&head, 2, 0, 2..3);
     park(&head, 3, 0, 3..5);
     let covered = |pushes: &[u64]| pushes.iter().map(|n| push(*n)).collect();
-    let coverage = head.begin_leaving(&covered(&[1, 3])).unwrap();
+    head.on_covered(&covered(&[1, 3]));
+    let coverage = head.begin_leaving(&covered(&[])).unwrap();
     assert_eq!(marks(&coverage), [(1, 9)]);
     assert_eq!(all(&head), [0, 1, 2, 3, 4], "it is seen until the index knows the pack");
     assert!(!head.retire_if_empty());
@@ -346,6 +366,7 @@ fn what_waits_behind_text_that_stays_stays_too() {
     park(&head, 2, 0, 1..2);
     let covered = |pushes: &[u64]| pushes.iter().map(|n| push(*n)).collect();
     assert_eq!(head.begin_leaving(&covered(&[2])), None, "the log would be covered up to push 2");
+    head.on_covered(&covered(&[2]));
     let coverage = head.begin_leaving(&covered(&[1])).unwrap();
     assert_eq!(marks(&coverage), [(2, 1)]);
     head.end_leaving(true);
@@ -363,7 +384,6 @@ fn what_cannot_leave_keeps_its_place_before_what_came_meanwhile() {
     park(&head, 4, 0, 4..5);
     head.end_leaving(false);
     assert_eq!(all(&head), [0, 1, 2, 3, 4]);
-    assert_eq!(head.pushes(), [push(3), push(4)]);
     let leaving = head.begin_leaving(&covered).unwrap();
     assert_eq!(marks(&leaving), [(2, 2)]);
 }
