@@ -55,6 +55,16 @@ type Atom = (PushId, HeadKey);
 /// What was in doubt a round ago, by member. Only that is asked for: news of the rest is on its way.
 type InDoubt = BTreeMap<NodeId, BTreeSet<PushId>>;
 
+/// Where what this node lets go of is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// In packs, which a member knows.
+    InPacks,
+    /// In the heads of all its owners. Should this node come to own the stream before it is packed, it has to take it
+    /// again.
+    InHeads,
+}
+
 /// What a round found for one member.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
@@ -197,7 +207,7 @@ impl Replication {
         let placement = self.placement();
         let (own, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
             packed.into_iter().partition(|(key, _)| placement.keeps(placement.me(), key.id));
-        self.let_go(others).await;
+        self.let_go(others, Elsewhere::InPacks).await;
         let days: BTreeSet<Day> = own.keys().map(|key| key.day).collect();
         for day in days {
             if let Err(error) = self.learn_packs(peer, day).await {
@@ -282,12 +292,12 @@ impl Replication {
                 gone.insert(key, pushes);
             }
         }
-        self.let_go(gone).await;
+        self.let_go(gone, Elsewhere::InHeads).await;
     }
 
     /// Lets go of what is safe elsewhere, and marks the log so that it does not come back at the next start.
-    pub(super) async fn let_go(&self, covered: BTreeMap<HeadKey, PushSet>) {
-        if covered.is_empty() {
+    pub(super) async fn let_go(&self, safe: BTreeMap<HeadKey, PushSet>, elsewhere: Elsewhere) {
+        if safe.is_empty() {
             return;
         }
         // Should it be asked for these after all, it has to fetch them.
@@ -295,10 +305,13 @@ impl Replication {
         let (ingester, index, clock) =
             (self.parts.ingester.clone(), self.parts.index.clone(), self.parts.env.clock.clone());
         let work = move || {
-            for (key, pushes) in covered {
-                ingester.covered().add(&key, &pushes, clock.now());
-                let Some(head) = ingester.heads().get(&key) else { continue };
-                head.on_covered(&pushes);
+            for (key, pushes) in safe {
+                let head = ingester.heads().get(&key);
+                if elsewhere == Elsewhere::InPacks {
+                    ingester.covered().add(&key, &pushes, clock.now());
+                    head.iter().for_each(|head| head.on_covered(&pushes));
+                }
+                let Some(head) = head else { continue };
                 let Some(coverage) = head.begin_leaving(&pushes) else { continue };
                 let raised = index
                     .day_or_create(key.day)
@@ -308,7 +321,10 @@ impl Replication {
             }
             Ok::<_, grapevine_storage::index::IndexError>(())
         };
-        if let Err(error) = self.parts.env.exec.run(Lane::Disk, work).await {
+        let outcome = self.parts.env.exec.run(Lane::Disk, work).await;
+        // What was fetched for a query meanwhile may have gone with it.
+        lock(&self.caught_up).forget();
+        if let Err(error) = outcome {
             tracing::warn!(%error, "what is safe elsewhere cannot be let go of; it is kept");
         }
     }

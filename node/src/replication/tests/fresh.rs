@@ -8,6 +8,7 @@ use super::{SOON, Trio, in_heads, in_packs};
 use crate::querier::freshness::{Doubt, Found, Freshness, Moment, Unconfirmed};
 use crate::querier::share::Share;
 use crate::querier::spread::Spread;
+use crate::replication::compare::Elsewhere;
 use crate::replication::fresh::Fresh;
 
 impl Trio {
@@ -69,4 +70,27 @@ async fn what_a_member_had_in_an_earlier_life_is_said_to_be_missing() {
     assert_eq!(warnings(&[told(holder.life() - 1), push.clone()]).await, [missing]);
     assert_eq!(warnings(std::slice::from_ref(&push)).await, [missing], "nobody knows when it was said");
     assert_eq!(warnings(&[told(holder.life()), push]).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_passed_a_push_on_takes_it_again_once_it_is_to_read_it() {
+    let trio = Trio::new(true).await;
+    trio.hold_still();
+    trio.push_to_one(1, 0).await;
+    let holder = trio.bed(1).node.cluster.as_ref().unwrap();
+    let doubt = |doubt| Unconfirmed { doubt, holder: holder.me().clone() };
+    let push = PushId { origin: 7, sequence: 0 };
+    let moment = Moment { life: holder.life(), turn: 0 };
+    let doubts = [doubt(Doubt::Before(moment)), doubt(Doubt::Beyond(push))];
+    let catch_up = async || {
+        let warnings = trio.fresh(0).catch_up(&Share::all(), &doubts, Instant::now() + SOON).await;
+        (warnings, in_heads(&trio.bed(0).node))
+    };
+    assert_eq!(catch_up().await, (vec![], 1));
+    let (key, head) = trio.bed(0).node.ingester.heads().all().remove(0);
+    // As where it owned none of the stream.
+    let pushes = [(key, head.pushes().into_iter().collect())].into();
+    trio.bed(0).node.replication.as_ref().unwrap().let_go(pushes, Elsewhere::InHeads).await;
+    assert_eq!(in_heads(&trio.bed(0).node), 0);
+    assert_eq!(catch_up().await, (vec![], 1));
 }
