@@ -179,14 +179,8 @@ impl Replication {
     /// Takes in what this node lacks of these pushes; says what could not be had.
     async fn catch_up(&self, unconfirmed: &[Unconfirmed], deadline: Instant) -> Vec<String> {
         let mut warnings = Vec::new();
-        let until = deadline.min(Instant::now() + ASK_MAX);
-        match timeout_at(until, self.learn_from_newcomers(unconfirmed)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                warnings.push(format!("lines of a member that came back may be missing: {error:#}"))
-            }
-            Err(_) => warnings
-                .push("lines of a member that came back may be missing: it takes long to learn".into()),
+        if let Err(error) = in_time(deadline, self.learn_from_newcomers(unconfirmed)).await {
+            warnings.push(format!("lines of a member that came back may be missing: {error:#}"));
         }
         let others = unconfirmed.iter().filter(|one| one.holder != *self.parts.cluster.me());
         let mut from: BTreeMap<&NodeId, Vec<PushId>> = BTreeMap::new();
@@ -200,7 +194,7 @@ impl Replication {
                 // What it told in an earlier life was learnt above.
                 Doubt::Before(moment) => drop(moments.insert(&one.holder, moment)),
                 Doubt::Packs(day) => {
-                    if let Err(error) = self.learn_day_from(&one.holder, day).await {
+                    if let Err(error) = in_time(deadline, self.learn_day_from(&one.holder, day)).await {
                         let holder = &one.holder;
                         warnings
                             .push(format!("packs of {day} that `{holder}` wrote may be missing: {error:#}"));
@@ -245,10 +239,9 @@ impl Replication {
             }
         }
         let Supplied { days, is_cut } = decode(&last.context("it sent nothing")?)?;
-        for day in days {
-            self.learn_packs(peer, Day(day))
-                .await
-                .with_context(|| format!("learn its packs of {}", Day(day)))?;
+        for day in days.into_iter().map(Day) {
+            let learnt = in_time(deadline, self.learn_packs(peer, day)).await;
+            learnt.with_context(|| format!("learn its packs of {day}"))?;
         }
         ensure!(!is_cut, "it holds too much that is not here");
         lock(&self.caught_up).add(placement.ring().hash(), holder, pushes.into_iter().map(run_of));
@@ -271,6 +264,12 @@ impl Replication {
             format!("`{me}` answers for streams that it does not own: older lines of them may be missing")
         })
     }
+}
+
+/// As long as a query can wait for what it may lack: better an answer that names it than none.
+async fn in_time(deadline: Instant, learning: impl Future<Output = Result<()>>) -> Result<()> {
+    let until = deadline.min(Instant::now() + ASK_MAX);
+    timeout_at(until, learning).await.context("it takes long to learn")?
 }
 
 /// Says what readers may lack.
