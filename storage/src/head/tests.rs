@@ -384,6 +384,7 @@ fn what_cannot_leave_keeps_its_place_before_what_came_meanwhile() {
     park(&head, 4, 0, 4..5);
     head.end_leaving(false);
     assert_eq!(all(&head), [0, 1, 2, 3, 4]);
+    assert_eq!(head.pushes(), [1, 2, 3, 4].map(push));
     let leaving = head.begin_leaving(&covered).unwrap();
     assert_eq!(marks(&leaving), [(2, 2)]);
 }
