@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
-use grapevine_storage::atom::PushId;
+use grapevine_storage::atom::{PushId, PushSet};
 use grapevine_storage::head::Head;
 use grapevine_storage::index::Index;
 use grapevine_storage::pack::Level;
@@ -183,6 +183,15 @@ impl Ingester {
     /// Which pushes packs hold.
     pub fn covered(&self) -> &Arc<Covered> {
         &self.covered
+    }
+
+    /// Notes that packs which an index knows hold pushes of a stream, as of a moment: they need not be taken in again, nor
+    /// be named any more by a head that still has entries of them. To be called before they leave it.
+    pub fn on_covered(&self, key: &HeadKey, pushes: &PushSet, at: i64) {
+        self.covered.add(key, pushes, at);
+        if let Some(head) = self.heads.get(key) {
+            head.on_covered(pushes);
+        }
     }
 
     /// Where the log lies.

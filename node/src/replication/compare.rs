@@ -306,12 +306,10 @@ impl Replication {
             (self.parts.ingester.clone(), self.parts.index.clone(), self.parts.env.clock.clone());
         let work = move || {
             for (key, pushes) in safe {
-                let head = ingester.heads().get(&key);
                 if elsewhere == Elsewhere::InPacks {
-                    ingester.covered().add(&key, &pushes, clock.now());
-                    head.iter().for_each(|head| head.on_covered(&pushes));
+                    ingester.on_covered(&key, &pushes, clock.now());
                 }
-                let Some(head) = head else { continue };
+                let Some(head) = ingester.heads().get(&key) else { continue };
                 let Some(coverage) = head.begin_leaving(&pushes) else { continue };
                 let raised = index
                     .day_or_create(key.day)

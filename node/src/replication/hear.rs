@@ -123,10 +123,7 @@ impl Replication {
                 // Before heads let go: who asks meanwhile must find a push in one of the two.
                 for Cover { stream, pushes } in &covers {
                     let key = HeadKey { tenant: tenant.as_str().into(), day, id: *stream };
-                    ingester.covered().add(&key, pushes, now);
-                    if let Some(head) = ingester.heads().get(&key) {
-                        head.on_covered(pushes);
-                    }
+                    ingester.on_covered(&key, pushes, now);
                 }
             }
             leaving.iter().for_each(|head| head.end_leaving(noted.is_ok()));
