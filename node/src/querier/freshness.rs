@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bincode::{Decode, Encode};
 use grapevine_gossip::ring::NodeId;
 use grapevine_storage::atom::PushId;
 use grapevine_storage::index::{Day, TimeRange};
@@ -34,7 +35,7 @@ pub enum Doubt {
 }
 
 /// When a holder said what it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Moment {
     /// Its life then, from which a reader must have learnt.
     pub life: u64,

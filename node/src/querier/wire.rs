@@ -140,7 +140,7 @@ enum SentDoubt {
     Push(PushId),
     Beyond(PushId),
     Packs(i32),
-    Before { life: u64, turn: u64 },
+    Before(Moment),
 }
 
 fn sent(unconfirmed: &Unconfirmed) -> (SentDoubt, String) {
@@ -148,7 +148,7 @@ fn sent(unconfirmed: &Unconfirmed) -> (SentDoubt, String) {
         Doubt::Push(push) => SentDoubt::Push(push),
         Doubt::Beyond(push) => SentDoubt::Beyond(push),
         Doubt::Packs(day) => SentDoubt::Packs(day.0),
-        Doubt::Before(Moment { life, turn }) => SentDoubt::Before { life, turn },
+        Doubt::Before(moment) => SentDoubt::Before(moment),
     };
     (doubt, unconfirmed.holder.to_string())
 }
@@ -159,7 +159,7 @@ fn received((doubt, holder): &(SentDoubt, String)) -> Result<Unconfirmed, Messag
         SentDoubt::Push(push) => Doubt::Push(*push),
         SentDoubt::Beyond(push) => Doubt::Beyond(*push),
         SentDoubt::Packs(day) => Doubt::Packs(Day(*day)),
-        SentDoubt::Before { life, turn } => Doubt::Before(Moment { life: *life, turn: *turn }),
+        SentDoubt::Before(moment) => Doubt::Before(*moment),
     };
     Ok(Unconfirmed { doubt, holder })
 }

@@ -102,8 +102,7 @@ impl Replication {
         let mut packs: BTreeSet<(NodeId, Day)> = BTreeSet::new();
         let mut moments: BTreeMap<NodeId, Moment> = BTreeMap::new();
         let mut note = |holder: &NodeId, doubtful: Doubtful| {
-            let Doubtful { life, turn, .. } = doubtful;
-            moments.insert(holder.clone(), Moment { life, turn });
+            moments.insert(holder.clone(), doubtful.moment);
             let Doubtful { pushes, beyond, .. } = &doubtful;
             let beyond = beyond.iter().map(|push| Doubt::Beyond(*push));
             let doubts = pushes.iter().map(|push| Doubt::Push(*push)).chain(beyond);
@@ -172,8 +171,8 @@ impl Replication {
         let days: BTreeSet<i32> = days.filter(|day| wanted.contains(day)).map(|day| day.0).collect();
         let (beyond, pushes): (Vec<_>, Vec<_>) =
             (beyond.into_iter().collect(), doubted.into_iter().collect());
-        let life = self.parts.cluster.life();
-        Doubtful { pushes, beyond, days: days.into_iter().collect(), life, turn }
+        let moment = Moment { life: self.parts.cluster.life(), turn };
+        Doubtful { pushes, beyond, days: days.into_iter().collect(), moment }
     }
 
     /// Takes in what this node lacks of these pushes; says what could not be had.
@@ -229,8 +228,8 @@ impl Replication {
     ) -> Result<()> {
         let placement = self.placement();
         let peer = placement.view().peer(holder).context("it is no member any more")?;
-        let Moment { life, turn } = moment.context("it is not known when it said what it has")?;
-        let body = encode(&PushesOf { pushes: pushes.clone(), said: (life, turn) })?;
+        let said = moment.context("it is not known when it said what it has")?;
+        let body = encode(&PushesOf { pushes: pushes.clone(), said })?;
         let mut items = self.parts.cluster.peers().stream(peer.address, CATCH_UP, body, deadline).await?;
         let mut last = None;
         while let Some(item) = items.next().await? {
@@ -290,7 +289,7 @@ pub(super) struct Supplies(pub(super) Arc<Replication>);
 impl Handler for Supplies {
     fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
         Box::pin(async move {
-            let PushesOf { pushes, said: (life, turn) } = decode(&request.body)?;
+            let PushesOf { pushes, said: Moment { life, turn } } = decode(&request.body)?;
             let parts = &self.0.parts;
             if life != parts.cluster.life() {
                 let text = "this member has started anew since it said what it has";

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use grapevine_storage::atom::{PushId, PushRun};
 
 use crate::cluster::message::{MessageError, decode_before, encode_before};
+use crate::querier::freshness::Moment;
 
 /// A push, or the part of it that the receiver is to hold. The streams follow it, as the log keeps them:
 /// [`PushBatch::from_wal`](crate::push::batch::PushBatch::from_wal) reads them.
@@ -152,10 +153,8 @@ pub struct Doubtful {
     pub beyond: Vec<PushId>,
     /// Days of which a reader has not heard of all packs, as far as is known in this life.
     pub days: Vec<i32>,
-    /// Which life of the member this is.
-    pub life: u64,
-    /// How often something had left the member's heads before it looked.
-    pub turn: u64,
+    /// When the member looked.
+    pub moment: Moment,
 }
 
 /// Asks for pushes that the asker may lack.
@@ -163,8 +162,8 @@ pub struct Doubtful {
 pub struct PushesOf {
     /// The pushes.
     pub pushes: Vec<PushId>,
-    /// The life of the member in which it said that it has them, and its turn then.
-    pub said: (u64, u64),
+    /// When the member said that it has them.
+    pub said: Moment,
 }
 
 /// The last item of the answer.
