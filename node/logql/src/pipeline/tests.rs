@@ -87,6 +87,66 @@ fn quantities_that_cannot_be_read_keep_the_line_with_an_error() {
 }
 
 #[test]
+fn a_line_with_an_error_is_still_compared_but_for_its_addresses() {
+    let broken = r#"{"v":"7","w":"x""#;
+    let error = Some(r#"{"v":"7","w":"x" | p:__error__=JSONParserErr app=x sm:trace=t p:v=7 p:w=x"#);
+    check("| json | v > 6", broken, error);
+    check("| json | v > 7", broken, None);
+    check("| json | v < 7", broken, None);
+    check("| json | v >= 1KB", broken, None);
+    check("| json | v < 1KB", broken, error);
+    check("| json | v > 7s", broken, error);
+    check("| json | w > 1 | v = ip(\"1.1.1.1\") | missing != ip(\"1.1.1.1\")", broken, error);
+    check("| json | missing > 1", broken, None);
+}
+
+#[test]
+fn filters_see_the_kind_of_an_error_and_only_drop_sees_its_words() {
+    let error = Some("x | p:__error__=JSONParserErr app=x sm:trace=t");
+    check("| json | __error__ = \"JSONParserErr\"", "x", error);
+    check("| json | __error_details__ = \"\"", "x", error);
+    check("| json | __error_details__ =~ \".+\"", "x", None);
+    let details = |query: &str| {
+        let pipeline = Pipeline::compile(&stages(query), &Wanted::All).unwrap();
+        let mut stream = pipeline.stream(&[], &Options::default());
+        let outcome = stream.process(1, b"x", &[]).unwrap();
+        outcome.labels.get(ERROR_DETAILS_LABEL).map(str::to_owned)
+    };
+    assert!(details("| json | drop __error_details__=\"other\"").is_some());
+    assert_eq!(details("| json | drop __error_details__=~\".+\""), None);
+}
+
+#[test]
+fn a_line_that_is_one_label_is_looked_up_among_the_labels_proper() {
+    let line = |query: &str, line: &str| {
+        run(query, &Wanted::All, &Options::default(), line.as_bytes(), &[])
+            .and_then(|shown| shown.split_once(" | ").map(|(line, _)| line.to_owned()))
+    };
+    let is = |query: &str, text: &str, expected: &str| {
+        assert_eq!(line(query, text).as_deref(), Some(expected), "{query}");
+    };
+    is("| json | line_format \"{{.__error__}}\"", "x", "");
+    is("| json | line_format \"{{.__error__}}!\"", "x", "JSONParserErr!");
+    is("| json | line_format \"{{- .__error__ -}}\"", "x", "");
+    is("| json | line_format \"{{.__error__ | ToLower}}\"", "x", "jsonparsererr");
+    is("| logfmt | line_format \"{{.a}}\"", "a=1", "1");
+    is("| logfmt | line_format \"{{.missing}}\"", "a=1", "");
+    is("| logfmt | line_format \"{{$x := .a}}\"", "a=1", "1");
+    is("| logfmt | line_format \"{{$x := .a}}{{$x}}!\"", "a=1", "1!");
+}
+
+#[test]
+fn templates_see_the_labels_as_they_are_when_the_first_is_reached() {
+    let format = |formats: &str, parsed: &str| {
+        let query = format!("| logfmt | label_format {formats}");
+        check(&query, "a=1", Some(&format!("a=1 | app=x {parsed}")));
+    };
+    format(r#"x=a, y="{{.x}}-{{.a}}""#, "sm:trace=t p:x=1 p:y=1-");
+    format(r#"y="{{.x}}-{{.a}}", x=a"#, "sm:trace=t p:x=1 p:y=-1");
+    format(r#"y="{{.a}}", x=a, z="{{.x}}{{.a}}""#, "sm:trace=t p:x=1 p:y=1 p:z=1");
+}
+
+#[test]
 fn labels_are_dropped_kept_and_renamed() {
     check("| logfmt | drop a, b=\"2\", app", "a=1 b=2 c=3", Some("a=1 b=2 c=3 | p:c=3 sm:trace=t"));
     check("| logfmt | keep a, trace", "a=1 b=2", Some("a=1 b=2 | p:a=1 sm:trace=t"));

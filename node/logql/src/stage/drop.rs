@@ -39,7 +39,7 @@ impl Drop {
         for item in &self.items {
             let name = match item {
                 Item::Name(name) => name,
-                Item::Matcher(matcher) if matcher.passes(labels) => matcher.name(),
+                Item::Matcher(matcher) if fits(matcher, labels) => matcher.name(),
                 Item::Matcher(_) => continue,
             };
             match name {
@@ -48,5 +48,13 @@ impl Drop {
                 name => labels.remove(name),
             }
         }
+    }
+}
+
+/// Whether a label is to be dropped; unlike a filter, `drop` sees what the stages noted of an error.
+fn fits(matcher: &TextMatcher, labels: &LabelSet) -> bool {
+    match matcher.name() {
+        ERROR_DETAILS_LABEL => matcher.fits(labels.error_details()),
+        _ => matcher.passes(labels),
     }
 }

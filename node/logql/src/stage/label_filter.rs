@@ -1,14 +1,14 @@
 //! `a = "b"`, `a > 1`, `a >= 10ms`, `a < 1KB`, `a = ip("…")`, joined by `and` and `or`.
 //!
 //! Quantities are read out of the label's text for every line. A label that is missing fails them; one that
-//! cannot be read passes with `__error__="LabelFilterErr"`, and so does any label of a line that has an
-//! error already: only filters on text can drop such a line.
+//! cannot be read passes with `__error__="LabelFilterErr"`, or with the error that the line has already. Of such
+//! a line the addresses are not looked at at all: it passes.
 
 use std::fmt::Display;
 
 use crate::ast::{CompareOp, LabelFilter as Source, MatchOp, Matcher};
 use crate::ip::IpMatcher;
-use crate::labels::{ERROR_DETAILS_LABEL, ERROR_LABEL, LabelSet, LineError};
+use crate::labels::{ERROR_LABEL, LabelSet, LineError};
 use crate::pipeline::CompileError;
 use crate::re2::{Re2, literal_core};
 use crate::value::{parse_bytes, parse_duration, parse_number};
@@ -81,13 +81,13 @@ fn compare<T: PartialOrd, E: Display>(
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> bool {
     let Some(text) = labels.get(name) else { return false };
-    if labels.error().is_some() {
-        return true;
-    }
     match parse(text) {
         Ok(found) => holds(op, &found, &value),
         Err(error) => {
-            labels.set_error(LineError::LabelFilter, format_args!("{error}"));
+            // What went wrong first says more.
+            if labels.error().is_none() {
+                labels.set_error(LineError::LabelFilter, format_args!("{error}"));
+            }
             true
         }
     }
@@ -165,11 +165,11 @@ impl TextMatcher {
             }
     }
 
-    /// Whether the label's value fits. `__error__` is what the stages noted, whatever the line says of itself.
+    /// Whether the label's value fits. `__error__` is what the stages noted, whatever the line says of itself;
+    /// Loki's filters do not see what they noted in `__error_details__`.
     pub(crate) fn passes(&self, labels: &LabelSet) -> bool {
         let value = match self.name.as_str() {
             ERROR_LABEL => labels.error().map_or("", LineError::name),
-            ERROR_DETAILS_LABEL => labels.error_details(),
             name => labels.get(name).unwrap_or(""),
         };
         self.fits(value)

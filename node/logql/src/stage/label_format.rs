@@ -50,7 +50,7 @@ impl LabelFormat {
         Ok(LabelFormat { assignments })
     }
 
-    /// Applies the assignments in order; all templates see the labels as they were before.
+    /// Applies the assignments in order; all templates see the labels as they are when the first is reached.
     pub(super) fn apply(
         &self,
         line: &[u8],
@@ -58,16 +58,19 @@ impl LabelFormat {
         times: Times,
         scratch: &mut LabelFormatScratch,
     ) {
-        self.render(line, labels, times, scratch);
-        let mut start = 0;
-        let mut ends = scratch.ends.iter();
+        let (mut start, mut rendered) = (0, 0);
         for assignment in &self.assignments {
             match assignment {
                 Assignment::Rename { target, source } => labels.rename(target, source),
                 Assignment::Template { target, .. } => {
-                    let Some(Some(end)) = ends.next() else { continue };
-                    labels.set_parsed_with(target, |out| push_lossy(out, &scratch.rendered[start..*end]));
-                    start = *end;
+                    if rendered == 0 {
+                        self.render(line, labels, times, scratch);
+                    }
+                    let end = scratch.ends[rendered];
+                    rendered += 1;
+                    let Some(end) = end else { continue };
+                    labels.set_parsed_with(target, |out| push_lossy(out, &scratch.rendered[start..end]));
+                    start = end;
                 }
             }
         }

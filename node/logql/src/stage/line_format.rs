@@ -47,16 +47,25 @@ impl Context for LineContext<'_> {
 #[derive(Debug)]
 pub(crate) struct LineFormat {
     template: Template,
+    /// The label that is the line, where the template is nothing else. Loki then looks it up among the labels
+    /// proper, so that `{{.__error__}}` alone is empty.
+    label: Option<String>,
 }
 
 impl LineFormat {
     /// Compiles a `line_format`.
     pub(super) fn compile(source: &str) -> Result<LineFormat, TemplateError> {
-        Ok(LineFormat { template: Template::parse(source)? })
+        let template = Template::parse(source)?;
+        let label = template.only_label().map(str::to_owned);
+        Ok(LineFormat { template, label })
     }
 
     /// Appends the new line; false if the template failed and the old line stays, with an error noted.
     pub(super) fn apply(&self, line: &[u8], labels: &mut LabelSet, times: Times, out: &mut Vec<u8>) -> bool {
+        if let Some(label) = &self.label {
+            out.extend_from_slice(labels.get(label).unwrap_or("").as_bytes());
+            return true;
+        }
         let context = LineContext { labels, line, timestamp: times.timestamp, now: times.now };
         match self.template.render(&context, out) {
             Ok(()) => true,

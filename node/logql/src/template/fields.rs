@@ -18,6 +18,16 @@ pub(super) fn label_names(parsed: &Parsed) -> Option<BTreeSet<String>> {
     (!names.whole).then_some(names.found)
 }
 
+/// The label of a template that is one `{{.name}}`; what it is assigned to counts as little as it does in Loki.
+pub(super) fn only_label(parsed: &Parsed) -> Option<&str> {
+    let [Node::Action(pipe)] = parsed.main.as_slice() else { return None };
+    let [command] = pipe.commands.as_slice() else { return None };
+    match command.operands.as_slice() {
+        [Operand::Field(keys)] if keys.len() == 1 => keys.first().map(String::as_str),
+        _ => None,
+    }
+}
+
 struct Names {
     found: BTreeSet<String>,
     whole: bool,

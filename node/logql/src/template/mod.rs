@@ -120,4 +120,9 @@ impl Template {
     pub fn label_names(&self) -> Option<BTreeSet<String>> {
         fields::label_names(&self.parsed)
     }
+
+    /// The label's name where the template is one `{{.name}}` and nothing else, given to a variable or not.
+    pub fn only_label(&self) -> Option<&str> {
+        fields::only_label(&self.parsed)
+    }
 }
