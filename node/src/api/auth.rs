@@ -153,8 +153,10 @@ mod tests {
             let (status, body) = push(&bed, "a", Some("a"), line).await;
             assert_eq!(status, StatusCode::NO_CONTENT, "{body}");
         }
-        let delete =
-            with_params("/loki/api/v1/delete", &[("query", r#"{app="classified"} |= "x""#), ("start", "0")]);
+        let delete = with_params(
+            "/loki/api/v1/delete",
+            &[("query", r#"{app="classified"} |= "x""#), ("start", "0000000000")],
+        );
         assert_eq!(ask(&bed, "POST", &delete, "a", Some("a")).await.0, StatusCode::NO_CONTENT);
         let rule = json!({"alert": SECRET, "expr": r#"count_over_time({app="classified"}[1m]) > 1"#});
         let group = Some(json!({"name": SECRET, "rules": [rule]}));

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use grapevine_logql::ast::{LineOp, LineOperand, LogExpr, Stage};
+use grapevine_logql::parse::parse_log;
+use grapevine_logql::quantity::format_go_duration;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
@@ -17,6 +20,8 @@ use crate::limits::DeletionMode;
 use crate::node::Node;
 
 const SECOND: i64 = 1_000_000_000;
+/// Loki's longest piece of a request (`compactor.delete-max-interval`), ns.
+const INTERVAL_MAX: i64 = 24 * 3600 * SECOND;
 
 impl From<DeleteError> for ApiError {
     fn from(error: DeleteError) -> Self {
@@ -55,7 +60,12 @@ pub async fn create(
 ) -> Result<StatusCode, ApiError> {
     let tenant = tenant(&node, &tenants)?;
     let query = params.get("query").ok_or_else(|| bad("query not set"))?;
+    // Loki does not say what is wrong with it.
+    let log = parse_log(query).map_err(|_| bad("invalid query expression"))?;
     let (start, end) = bounds(&params, node.env.clock.now())?;
+    if filters(&log) {
+        check_interval(&params, end - start)?;
+    }
     let id = node.deletes.create(&tenant, query, start, end).await?;
     tell_members(&node, &tenant, &id).await;
     Ok(StatusCode::NO_CONTENT)
@@ -77,30 +87,51 @@ fn bounds(params: &Params, now: i64) -> Result<(i64, i64), ApiError> {
     if end > now {
         return Err(bad("deletes in the future are not allowed"));
     }
-    if start > end {
-        return Err(bad("start time can't be greater than end time"));
+    if start >= end {
+        return Err(bad("start time can't be greater than or equal to end time"));
     }
-    check_interval(params, end.saturating_sub(start))?;
     Ok((start, end))
 }
 
-/// Loki splits a request into pieces of `max_interval`. Here a request of any length is one piece; the parameter is
-/// checked and has no effect.
+/// Whether a request names some lines of its streams and not all.
+fn filters(log: &LogExpr) -> bool {
+    log.stages.iter().any(|stage| match stage {
+        Stage::LabelFilter(_) => true,
+        Stage::LineFilter(filter) => {
+            let keeps = matches!(filter.op, LineOp::Contains | LineOp::Regex);
+            !keeps || !matches!(&filter.operands[..], [LineOperand::Text(text)] if text.is_empty())
+        }
+        _ => false,
+    })
+}
+
+/// Loki splits a request that filters lines into pieces of `max_interval`. Here a request of any length is one piece; the
+/// parameter is checked and has no effect.
 fn check_interval(params: &Params, length: i64) -> Result<(), ApiError> {
-    let Some(text) = params.get("max_interval") else { return Ok(()) };
-    let interval = grapevine_logql::value::parse_duration(text).ok().filter(|interval| *interval > 0);
+    let Some(text) = params.get("max_interval") else {
+        if length < SECOND {
+            return Err(bad("difference between start time and end time must be at least one second"));
+        }
+        return Ok(());
+    };
+    let interval = grapevine_logql::value::parse_duration(text).ok().filter(|interval| *interval >= SECOND);
     let interval = interval.ok_or_else(|| bad("invalid max_interval: valid time units are 's', 'm', 'h'"))?;
+    let over = |what: String| Err(bad(format!("max_interval can't be greater than {what}")));
+    if interval > INTERVAL_MAX {
+        return over(format_go_duration(INTERVAL_MAX));
+    }
     if interval > length {
-        let length = grapevine_logql::quantity::format_go_duration(length);
-        return Err(bad(format!("max_interval can't be greater than the interval to be deleted ({length})")));
+        return over(format!("the interval to be deleted ({})", format_go_duration(length)));
     }
     Ok(())
 }
 
-/// Unix seconds or RFC 3339, as ns.
+/// Unix seconds, which have ten digits, or RFC 3339, as ns.
 fn parse_time(text: &str) -> Option<i64> {
+    const DIGITS: usize = 10;
     match text.parse::<i64>() {
-        Ok(seconds) => seconds.checked_mul(SECOND),
+        Ok(seconds) if text.len() == DIGITS => seconds.checked_mul(SECOND),
+        Ok(_) => None,
         Err(_) => rfc3339(text),
     }
 }
@@ -162,6 +193,7 @@ mod tests {
 
     const PATH: &str = "/loki/api/v1/delete";
     const NOW: i64 = 1_700_000_000 * SECOND;
+    const EPOCH: &str = "0000000000";
     const DAY: i64 = 24 * 3600 * SECOND;
 
     async fn delete(bed: &Testbed, params: &[(&str, &str)]) -> (StatusCode, String) {
@@ -198,7 +230,7 @@ mod tests {
     async fn deleted_lines_are_hidden_at_once_and_after_a_restart() {
         let bed = bed(&[]).await;
         assert_eq!(all(&bed).await.len(), 9);
-        let request = [("query", r#"{app="a"} |= "secret""#), ("start", "0")];
+        let request = [("query", r#"{app="a"} |= "secret""#), ("start", EPOCH)];
         assert_eq!(delete(&bed, &request).await.0, StatusCode::NO_CONTENT);
         assert_eq!(all(&bed).await, LEFT);
         let bed = bed.restart().await;
@@ -210,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn numbers_do_not_count_deleted_lines() {
         let bed = bed(&[]).await;
-        delete(&bed, &[("query", r#"{app="a"} |= "secret""#), ("start", "0")]).await;
+        delete(&bed, &[("query", r#"{app="a"} |= "secret""#), ("start", EPOCH)]).await;
         for (query, expected) in [
             (r#"sum(count_over_time({app="a"}[1h]))"#, "3"),
             (r#"sum(count_over_time({app=~".+"} |= "secret"[1h]))"#, "3"),
@@ -235,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn a_cancelled_request_shows_its_lines_again() {
         let bed = bed(&[]).await;
-        delete(&bed, &[("query", r#"{app="a"}"#), ("start", "0")]).await;
+        delete(&bed, &[("query", r#"{app="a"}"#), ("start", EPOCH)]).await;
         let list = bed.get(PATH, &[]).await;
         let id = list[0]["request_id"].as_str().unwrap().to_owned();
         let expected = json!([{
@@ -263,26 +295,61 @@ mod tests {
         let bed = bed(&[]).await;
         let query = ("query", r#"{app="a"}"#);
         for (params, text) in [
-            (vec![("start", "0")], "query not set"),
+            (vec![("start", EPOCH)], "query not set"),
             (vec![query], "start time not set"),
             (vec![query, ("start", "x")], "invalid start time: require unix seconds or RFC3339 format"),
-            (vec![query, ("start", "0"), ("end", "1700000001")], "deletes in the future are not allowed"),
-            (vec![query, ("start", "9"), ("end", "8")], "start time can't be greater than end time"),
+            (vec![query, ("start", EPOCH), ("end", "1700000001")], "deletes in the future are not allowed"),
+            (vec![query, ("start", "9")], "invalid start time: require unix seconds or RFC3339 format"),
             (
-                vec![query, ("start", "0"), ("max_interval", "1x")],
-                "invalid max_interval: valid time units are 's', 'm', 'h'",
+                vec![query, ("start", "1600000000000")],
+                "invalid start time: require unix seconds or RFC3339 format",
             ),
+            (
+                vec![query, ("start", EPOCH), ("end", "8")],
+                "invalid end time: require unix seconds or RFC3339 format",
+            ),
+            (
+                vec![query, ("start", "1600000009"), ("end", "1600000009")],
+                "start time can't be greater than or equal to end time",
+            ),
+            (vec![("query", "{"), ("start", "x")], "invalid query expression"),
+            (vec![("query", r#"sum(rate({a="b"}[1m]))"#), ("start", EPOCH)], "invalid query expression"),
         ] {
             assert_eq!(delete(&bed, &params).await, (StatusCode::BAD_REQUEST, format!("{text}\n")));
         }
-        let (status, text) = delete(&bed, &[("query", "sum(rate({a=\"b\"}[1m]))"), ("start", "0")]).await;
-        assert!(status == StatusCode::BAD_REQUEST && text.starts_with("invalid query expression"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_interval_of_a_request_is_looked_at_where_it_filters_lines() {
+        let bed = bed(&[]).await;
+        let range = [("start", "1600000000"), ("end", "1600003600")];
+        let ask = async |query: &'static str, interval: &'static str| {
+            let params = [&range[..], &[("query", query), ("max_interval", interval)]].concat();
+            let (status, text) = delete(&bed, &params).await;
+            (status.as_u16(), text)
+        };
+        const ALL: &str = r#"{app="none"}"#;
+        const FILTERED: &str = r#"{app="none"} |= "x""#;
+        let bad = |text: &str| (400, format!("{text}\n"));
+        let units = bad("invalid max_interval: valid time units are 's', 'm', 'h'");
+        assert_eq!(ask(ALL, "1x").await, (204, String::new()));
+        assert_eq!(ask(r#"{app="none"} |= """#, "1x").await, (204, String::new()));
+        assert_eq!(ask(FILTERED, "1h").await, (204, String::new()));
+        assert_eq!(ask(FILTERED, "1x").await, units);
+        assert_eq!(ask(FILTERED, "1ms").await, units);
+        assert_eq!(ask(r#"{app="none"} | a="b""#, "1x").await, units);
+        let too_long = "max_interval can't be greater than the interval to be deleted (1h0m0s)";
+        assert_eq!(ask(FILTERED, "2h").await, bad(too_long));
+        assert_eq!(ask(FILTERED, "25h").await, bad("max_interval can't be greater than 24h0m0s"));
+        let params = [("query", FILTERED), ("start", "1600000000"), ("end", "2020-09-13T12:26:40.5Z")];
+        let short = "difference between start time and end time must be at least one second\n";
+        assert_eq!(delete(&bed, &params).await, (StatusCode::BAD_REQUEST, short.into()));
     }
 
     #[tokio::test]
     async fn a_tenant_that_may_not_delete_is_told_so() {
         let bed = bed(&[("limits.deletion_mode", "disabled")]).await;
-        let (status, text) = delete(&bed, &[("query", r#"{app="a"}"#), ("start", "0")]).await;
+        let (status, text) = delete(&bed, &[("query", r#"{app="a"}"#), ("start", EPOCH)]).await;
         assert_eq!(
             (status, text.as_str()),
             (StatusCode::FORBIDDEN, "deletion is not available for this tenant\n")

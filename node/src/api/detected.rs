@@ -26,7 +26,7 @@ use crate::querier::{LogQuery, Querier};
 const LINE_LIMIT: u32 = 100;
 /// Fields or values in an answer unless the client says otherwise.
 const LIMIT: u32 = 1000;
-/// Lines that are looked at, at most.
+/// Lines that are looked at, at most, where a tenant may ask for any number.
 const LINE_LIMIT_MAX: u32 = 5000;
 /// Labels that are shown even if their values are mere numbers, in the order in which they are shown.
 const ALWAYS_SHOWN: [&str; 4] = ["cluster", "namespace", "instance", "pod"];
@@ -53,7 +53,7 @@ pub async fn field_values(
     params: Params,
 ) -> Result<Response, ApiError> {
     let Fields { mut found, limit, warnings } = find(&node, &tenants, &params).await?;
-    let values = found.remove(&name).map(|field| field.values).unwrap_or_default();
+    let values = found.remove(&name).map(|field| field.askable()).unwrap_or_default();
     let values: Vec<String> = values.into_iter().take(limit as usize).collect();
     let body = if values.is_empty() { json!({}) } else { json!({"values": values, "limit": limit}) };
     Ok(respond(&node.env.exec, &headers, &with_warnings(body, &warnings)).await)
@@ -69,18 +69,18 @@ struct Fields {
 async fn find(node: &Node, tenants: &Tenants, params: &Params) -> Result<Fields, ApiError> {
     let now = node.env.clock.now();
     let bounds = params.ascending_bounds(now)?;
-    let line_limit = params.positive("line_limit", LINE_LIMIT)?.min(LINE_LIMIT_MAX);
+    let line_limit = params.positive("line_limit", LINE_LIMIT)?;
     let limit = Params::positive_of("limit", params.get("limit").or(params.get("field_limit")), LIMIT)?;
     // Loki asks nothing of the step but that it makes sense.
     params.step(bounds)?;
     let bounds = guard::check_time(&strictest(node, tenants), bounds, now)?;
     let expr = Querier::parse(&params.query())?;
+    guard::check_entries(&strictest(node, tenants), line_limit)?;
     guard::check_query(&strictest(node, tenants), &expr)?;
-    let Expr::Log(log) = expr else {
-        return Err(ApiError::bad("fields are found in lines: the query must ask for lines"));
-    };
+    let Expr::Log(log) = expr else { return Err(ApiError::bad("only log selector is supported")) };
     let Bounds { start, end } = bounds;
-    let query = LogQuery { log, start, end, limit: line_limit as usize, forward: false, interval: 0 };
+    let limit_of_lines = line_limit.min(LINE_LIMIT_MAX) as usize;
+    let query = LogQuery { log, start, end, limit: limit_of_lines, forward: false, interval: 0 };
     let answer = node.querier.lines(&asker(node, tenants), query).await?;
     let found = match &answer.value {
         Value::Lines(lines) => fields_of(lines, limit as usize)?,

@@ -9,6 +9,7 @@ use grapevine_logql::ast::Expr;
 use grapevine_logql::labels::Category;
 use grapevine_logql::parse::parse;
 use grapevine_logql::pipeline::{Options, Pipeline, StreamPipeline, Wanted};
+use grapevine_logql::quantity::format_bytes;
 use grapevine_logql::value::{parse_bytes, parse_duration, parse_number};
 use serde_json::Value as Json;
 
@@ -67,7 +68,7 @@ impl FieldType {
 /// A field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// The type of the first value seen.
+    /// The type of the last value seen, as in Loki: of lines that differ, the last one counts.
     pub kind: FieldType,
     /// Its values.
     pub values: BTreeSet<String>,
@@ -75,6 +76,24 @@ pub struct Field {
     pub parsers: Vec<&'static str>,
     /// Where it lies in a JSON line, key by key.
     pub json_path: Vec<String>,
+}
+
+impl Field {
+    /// The values as a query may name them: sizes found in lines are written as LogQL writes them.
+    pub fn askable(self) -> BTreeSet<String> {
+        match self.parsers.is_empty() {
+            true => self.values,
+            false => self.values.into_iter().map(|value| askable_size(&value).unwrap_or(value)).collect(),
+        }
+    }
+}
+
+/// A size with a unit, in its shortest form.
+fn askable_size(value: &str) -> Option<String> {
+    // Every unit ends in one of these: `5MB`, `5 MiB`, `5Mi`, `5m`.
+    let has_unit = value.to_ascii_lowercase().ends_with(['b', 'i', 'k', 'm', 'g', 't', 'p', 'e']);
+    let bytes = parse_bytes(value).ok().filter(|_| has_unit)?;
+    Some(format_bytes(bytes))
 }
 
 /// Fields by name, so many at most.
@@ -145,11 +164,12 @@ impl Fields {
             if self.fields.len() >= self.limit {
                 return;
             }
-            let kind = FieldType::of(value);
             let (values, parsers, json_path) = (BTreeSet::new(), Vec::new(), Vec::new());
+            let kind = FieldType::String;
             self.fields.insert(name.to_owned(), Field { kind, values, parsers, json_path });
         }
         let Some(field) = self.fields.get_mut(name) else { return };
+        field.kind = FieldType::of(value);
         if field.values.len() < VALUES_MAX && !field.values.contains(value) {
             field.values.insert(value.to_owned());
         }
@@ -243,6 +263,38 @@ mod tests {
         check(&["123e4567e89b12d3a456426614174000"], true);
         check(&["123e4567-e89b-12d3-a456-42661417400g"], false);
         check(&["1", "api"], false);
+    }
+
+    #[test]
+    fn the_last_line_tells_a_fields_type() {
+        let types = |texts: &[&str]| {
+            let lines: Vec<LogLine> = texts.iter().map(|text| line(text, &[])).collect();
+            fields_of(&lines, 9).unwrap()["v"].kind.as_str()
+        };
+        assert_eq!(types(&["v=1", "v=x", "v=2.5"]), "float");
+        assert_eq!(types(&["v=x", r#"{"v":true}"#]), "boolean");
+    }
+
+    #[test]
+    fn sizes_in_lines_are_listed_as_a_query_writes_them() {
+        let values = |text: &str, metadata: &[(&str, &str)]| {
+            let found = fields_of(&[line(text, metadata)], 9).unwrap();
+            found["v"].clone().askable().pop_first().unwrap()
+        };
+        for (text, value) in [
+            ("v=1KB", "1.0kB"),
+            ("v=21KB", "21kB"),
+            ("v=\"1 MiB\"", "1.0MB"),
+            ("v=512b", "512B"),
+            ("v=3g", "3.0GB"),
+            ("v=1000", "1000"),
+            ("v=5ms", "5ms"),
+            ("v=abc", "abc"),
+            (r#"{"v":"2Ki"}"#, "2.0kB"),
+        ] {
+            assert_eq!(values(text, &[]), value, "{text}");
+        }
+        assert_eq!(values("x", &[("v", "1KB")]), "1KB");
     }
 
     fn line(text: &str, metadata: &[(&str, &str)]) -> LogLine {

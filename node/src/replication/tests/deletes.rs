@@ -15,7 +15,7 @@ use crate::testbed::{SECOND, Testbed, with_params};
 
 const HOUR: i64 = 3600 * SECOND;
 const PATH: &str = "/loki/api/v1/delete";
-const REQUEST: [(&str, &str); 2] = [("query", r#"{app=~".+"} |= "line 1 of""#), ("start", "0")];
+const REQUEST: [(&str, &str); 2] = [("query", r#"{app=~".+"} |= "line 1 of""#), ("start", "0000000000")];
 
 impl Trio {
     /// Rounds of the workers that delete, on all nodes that run, each some minutes later, until something holds on all.
