@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use grapevine_storage::atom::PushId;
+
 use super::{STREAMS, Trio, in_heads, in_packs};
+use crate::replication::lock;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_packs_what_has_not_reached_its_primary_yet() {
@@ -42,9 +45,10 @@ async fn who_does_not_take_what_it_lacks_is_told_by_name() {
     let trio = Trio::new(true).await;
     trio.bed(2).node.cluster.as_ref().unwrap().methods().clear();
     trio.push_to_one(0, 1).await;
-    let replication = trio.bed(0).node.replication.as_ref().unwrap();
-    trio.until("the other has it", |node| {
-        node.env.data_dir != trio.bed(1).node.env.data_dir || in_heads(node) == 1
+    let [replication, other] = [0, 1].map(|n| trio.bed(n).node.replication.as_ref().unwrap());
+    let (push, other) = (PushId { origin: 7, sequence: 1 }, other.placement().me().clone());
+    trio.until("the first knows that the other has it", |node| {
+        node.env.data_dir != trio.bed(0).node.env.data_dir || lock(&replication.confirmed).has(&other, push)
     })
     .await;
     let error = replication.settle_all(Duration::ZERO).await.unwrap_err().to_string();
