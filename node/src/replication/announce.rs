@@ -4,6 +4,7 @@
 //! it from the announcer, so that it survives the loss of that node although the store is out. The same goes where each
 //! node has a store of its own. Who was not there to hear learns it by comparing.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use grapevine_gossip::membership::Peer;
 use grapevine_gossip::ring::NodeId;
-use grapevine_storage::atom::PushSet;
+use grapevine_storage::atom::{NotASet, PushSet};
 use grapevine_storage::index::{Day, IndexError, PackId, Snapshot};
 use grapevine_storage::stream::StreamId;
 use tokio::time::Instant;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Replication;
 use super::custody::tender;
@@ -142,13 +144,43 @@ pub(super) fn covers_of(
     replaces: &[PackId],
     wanted: impl Fn(StreamId) -> bool,
 ) -> Result<Vec<(u128, Vec<u8>)>, IndexError> {
-    let mut sets: BTreeMap<StreamId, PushSet> = BTreeMap::new();
+    // Few streams are in several of the packs: the sets of the others go on as they are.
+    let mut sets: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
+    let mut damaged = false;
     for id in [pack].iter().chain(replaces) {
-        for known in snapshot.covers(Some(*id))?.into_iter().filter(|known| wanted(known.cover.stream)) {
-            sets.entry(known.cover.stream).or_default().merge(&known.cover.pushes);
-        }
+        snapshot.covers_of(*id, |stream, set| match sets.entry(stream) {
+            Entry::Vacant(first) if wanted(stream) => drop(first.insert(set.to_vec())),
+            Entry::Vacant(_) => {}
+            Entry::Occupied(known) if known.get() == set => {}
+            Entry::Occupied(mut known) => match both(known.get(), set) {
+                Ok(both) => drop(known.insert(both)),
+                Err(NotASet) => damaged = true,
+            },
+        })?;
     }
-    Ok(sets.into_iter().map(|(stream, pushes)| (stream.0, pushes.to_bytes())).collect())
+    match damaged {
+        true => Err(IndexError::Corrupt { what: "cover", reason: NotASet.to_string() }),
+        false => Ok(sets.into_iter().map(|(stream, set)| (stream.0, set)).collect()),
+    }
+}
+
+/// A digest of what can be said of a pack: who has the same has heard all of it. Never zero.
+pub(super) fn digest_of(covers: &[(u128, Vec<u8>)], replaces: &[PackId]) -> u64 {
+    let mut hasher = Xxh3Default::new();
+    for (stream, set) in covers {
+        hasher.update(&stream.to_le_bytes());
+        hasher.update(&(set.len() as u64).to_le_bytes());
+        hasher.update(set);
+    }
+    let replaces: BTreeSet<u128> = replaces.iter().map(|id| id.0).collect();
+    replaces.iter().for_each(|id| hasher.update(&id.to_le_bytes()));
+    hasher.digest().max(1)
+}
+
+fn both(one: &[u8], other: &[u8]) -> Result<Vec<u8>, NotASet> {
+    let mut set = PushSet::from_bytes(one)?;
+    set.merge(&PushSet::from_bytes(other)?);
+    Ok(set.to_bytes())
 }
 
 #[cfg(test)]

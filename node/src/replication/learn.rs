@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 use grapevine_gossip::membership::Peer;
 use grapevine_gossip::ring::{NodeId, RingHash};
 use grapevine_gossip::rpc::{Handler, Refusal, RefusalCode, Reply, Request, Served};
-use grapevine_storage::index::{Day, IndexError, PackId};
+use grapevine_storage::index::{Day, DayIndex, IndexError, PackId};
 use grapevine_storage::stream::StreamId;
 use tokio::time::Instant;
 
-use super::announce::covers_of;
+use super::announce::{covers_of, digest_of};
 use super::custody::tender;
 use super::hear::Heard;
 use super::heirs::Members;
@@ -251,18 +251,17 @@ impl Replication {
     /// # Errors
     /// The member cannot be reached, or a pack cannot be had; what was learnt stays.
     pub(super) async fn learn_packs(&self, peer: &Peer, day: Day) -> Result<()> {
-        let index = self.parts.index.clone();
+        // Whoever comes (back) may have what was nowhere; others have been asked. And all is heard of it once.
+        let is_new = !lock(&self.learnt).from(peer);
+        let (index, placement, teller) = (self.parts.index.clone(), self.placement(), peer.id.clone());
+        let hash = placement.hash().0;
         let look = move || match index.day(day)? {
-            Some(day) => Ok((day.read(|snapshot| snapshot.packs())?, day.lost()?)),
+            Some(day) => Ok((known_of(&day, &placement, (!is_new).then_some(&teller))?, day.lost()?)),
             None => Ok::<_, IndexError>((Vec::new(), Vec::new())),
         };
         let (known, lost) = self.parts.env.exec.run(Lane::Disk, look).await?;
-        let known = known.into_iter().map(|(id, _)| id.0).collect();
-        // Whoever comes (back) may have what was nowhere; others have been asked.
-        let is_new = !lock(&self.learnt).from(peer);
         let lost: BTreeSet<String> = lost.into_iter().map(|(_, key)| key).filter(|_| !is_new).collect();
-        let placement = self.placement().hash().0;
-        let body = encode(&PacksOf { day: Some(day.0), known, placement })?;
+        let body = encode(&PacksOf { day: Some(day.0), known, placement: hash })?;
         let deadline = Instant::now() + LEARN_MAX;
         let mut items = self.parts.cluster.peers().stream(peer.address, PACK_SETS, body, deadline).await?;
         let mut outcome = Ok(());
@@ -289,10 +288,10 @@ impl Replication {
 
     /// What is to be said of a day to a member that owns some streams: packs that hold any of them, without those it knows
     /// of which nothing more is to be said; and which of the packs it knows are gone.
-    fn packs_for(
+    pub(super) fn packs_for(
         &self,
         day: Day,
-        known: &BTreeSet<PackId>,
+        known: &BTreeMap<PackId, u64>,
         keeps: impl Fn(StreamId) -> bool,
         tends: impl Fn(&str) -> bool,
     ) -> Result<Vec<PackNews>, IndexError> {
@@ -303,7 +302,9 @@ impl Replication {
             for (id, record) in snapshot.packs()? {
                 let replaces = replaced_by(&gone, id);
                 let covers = covers_of(snapshot, id, &replaces, &keeps)?;
-                if known.contains(&id) && covers.is_empty() && !replaces.iter().any(|id| known.contains(id)) {
+                let has_heard = |heard: &u64| covers.is_empty() || *heard == digest_of(&covers, &replaces);
+                if known.get(&id).is_some_and(has_heard) && !replaces.iter().any(|id| known.contains_key(id))
+                {
                     continue;
                 }
                 if !snapshot.contents(id)?.iter().any(|(stream, _)| keeps(*stream))
@@ -316,7 +317,7 @@ impl Replication {
             }
             Ok(news)
         })?;
-        let without_heir = gone.iter().filter(|(id, by)| by.is_none() && known.contains(id));
+        let without_heir = gone.iter().filter(|(id, by)| by.is_none() && known.contains_key(id));
         let gone: Vec<u128> = without_heir.map(|(id, _)| id.0).collect();
         if !gone.is_empty() {
             news.push(PackNews::Gone(gone));
@@ -335,6 +336,26 @@ impl Replication {
     }
 }
 
+/// The packs of a day that this node knows, and a digest of what it has heard of each, as far as `teller` can have told
+/// it; zero where all is to be told.
+pub(super) fn known_of(
+    day: &DayIndex,
+    placement: &Placement,
+    teller: Option<&NodeId>,
+) -> Result<Vec<(u128, u64)>, IndexError> {
+    let gone = if teller.is_some() { day.gone()? } else { Vec::new() };
+    day.read(|snapshot| {
+        let heard = |id: PackId| -> Result<u64, IndexError> {
+            let Some(teller) = teller else { return Ok(0) };
+            let replaces = replaced_by(&gone, id);
+            // Of what else it keeps, the teller cannot say anything.
+            let both = |stream| placement.keeps(placement.me(), stream) && placement.keeps(teller, stream);
+            Ok(digest_of(&covers_of(snapshot, id, &replaces, both)?, &replaces))
+        };
+        snapshot.packs()?.into_iter().map(|(id, _)| Ok((id.0, heard(id)?))).collect()
+    })
+}
+
 /// Tells others which packs this node knows.
 pub(super) struct Tells(pub(super) Arc<Replication>);
 
@@ -346,7 +367,7 @@ impl Handler for Tells {
                 let days = self.0.days().await?.into_iter().map(|day| day.0).collect();
                 return Ok(reply.send(encode(&PackNews::Days(days))?).await?);
             };
-            let known: BTreeSet<PackId> = known.into_iter().map(PackId).collect();
+            let known = known.into_iter().map(|(id, heard)| (PackId(id), heard)).collect();
             let placement = self.0.placement();
             let asker = placement.member_at(request.peer).cloned();
             // From now on this node announces packs to the asker as one that keeps what it says it keeps.

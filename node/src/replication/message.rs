@@ -95,8 +95,8 @@ pub struct Announce {
 pub struct PacksOf {
     /// Days since 1970; none to ask for the days.
     pub day: Option<i32>,
-    /// The packs that the asker knows.
-    pub known: Vec<u128>,
+    /// The packs that the asker knows, and for each a digest of what it has heard of it; zero to be told all of it.
+    pub known: Vec<(u128, u64)>,
     /// The hash of the asker's placement: who sees another cannot say what the asker is to know.
     pub placement: u64,
 }

@@ -3,6 +3,7 @@
 mod deletes;
 mod flush;
 mod fresh;
+mod heard;
 mod lost;
 mod overload;
 mod resumed;

@@ -63,17 +63,22 @@ pub(super) fn put(
     Ok(table.put(txn, key(pack, cover.stream).as_bytes(), &value)?)
 }
 
-fn decode(key: &[u8], value: &[u8]) -> Option<KnownCover> {
+/// Pack, stream, time, tenant and set.
+fn split<'a>(key: &[u8], value: &'a [u8]) -> Option<(PackId, StreamId, i64, &'a str, &'a [u8])> {
     let (pack, stream) = key.split_first_chunk::<16>()?;
     let stream = StreamId(u128::from_be_bytes(stream.try_into().ok()?));
     let (&VERSION, value) = value.split_first()? else { return None };
     let (at, value) = value.split_first_chunk::<8>()?;
     let (length, value) = value.split_first()?;
     let (tenant, set) = value.split_at_checked(usize::from(*length))?;
-    let tenant = std::str::from_utf8(tenant).ok()?.to_owned();
-    let pushes = PushSet::from_bytes(set).ok()?;
     let (pack, at) = (PackId(u128::from_be_bytes(*pack)), i64::from_le_bytes(*at));
-    Some(KnownCover { pack, at, tenant, cover: Cover { stream, pushes } })
+    Some((pack, stream, at, std::str::from_utf8(tenant).ok()?, set))
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Option<KnownCover> {
+    let (pack, stream, at, tenant, set) = split(key, value)?;
+    let pushes = PushSet::from_bytes(set).ok()?;
+    Some(KnownCover { pack, at, tenant: tenant.to_owned(), cover: Cover { stream, pushes } })
 }
 
 /// Gives every cover, of one pack or of all.
@@ -83,10 +88,7 @@ pub(super) fn each(
     pack: Option<PackId>,
     mut on_cover: impl FnMut(KnownCover),
 ) -> Result<(), IndexError> {
-    let mut give = |key: &[u8], value: &[u8]| {
-        let corrupt = || IndexError::Corrupt { what: "cover", reason: "it cannot be read".into() };
-        decode(key, value).ok_or_else(corrupt).map(&mut on_cover)
-    };
+    let mut give = |key: &[u8], value: &[u8]| decode(key, value).ok_or_else(corrupt).map(&mut on_cover);
     match pack {
         None => table.iter(txn)?.try_for_each(|entry| entry.map(|(key, value)| give(key, value))?),
         Some(pack) => {
@@ -96,12 +98,31 @@ pub(super) fn each(
     }
 }
 
+/// Gives what one pack covers of each stream, as bytes of a set that are not looked into.
+pub(super) fn each_of(
+    table: Table,
+    txn: &RoTxn<'_>,
+    pack: PackId,
+    mut on_cover: impl FnMut(StreamId, &[u8]),
+) -> Result<(), IndexError> {
+    for entry in table.prefix_iter(txn, &pack.0.to_be_bytes())? {
+        let (key, value) = entry?;
+        let (_, stream, _, _, set) = split(key, value).ok_or_else(corrupt)?;
+        on_cover(stream, set);
+    }
+    Ok(())
+}
+
+fn corrupt() -> IndexError {
+    IndexError::Corrupt { what: "cover", reason: "it cannot be read".into() }
+}
+
 /// Forgets the covers of packs that were indexed before a moment. Returns how many there were.
 pub(super) fn forget(table: Table, txn: &mut RwTxn<'_>, before: i64) -> Result<usize, IndexError> {
     let mut old = Vec::new();
     for entry in table.iter(txn)? {
         let (key, value) = entry?;
-        if decode(key, value).is_none_or(|cover| cover.at < before) {
+        if split(key, value).is_none_or(|(_, _, at, _, _)| at < before) {
             old.push(key.to_vec());
         }
     }

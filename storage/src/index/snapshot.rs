@@ -137,6 +137,11 @@ impl Snapshot<'_> {
         Ok(all)
     }
 
+    /// What one pack covers of each stream, as [`PushSet::to_bytes`](crate::atom::PushSet::to_bytes) wrote it.
+    pub fn covers_of(&self, pack: PackId, on_cover: impl FnMut(StreamId, &[u8])) -> Result<(), IndexError> {
+        covers::each_of(self.tables.covers, self.txn, pack, on_cover)
+    }
+
     /// How many streams the day has, of all tenants.
     pub fn stream_count(&self) -> Result<u64, IndexError> {
         Ok(self.tables.streams.len(self.txn)?)
