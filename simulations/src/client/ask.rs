@@ -177,9 +177,12 @@ impl State {
         };
         self.counts.answers += 1;
         timeline::mark(Mark::Answered, None, || format!("{what}, asked at {asked:?}: {:?}", answer.warnings));
-        if let Some(warning) = answer.warnings.first() {
-            self.counts.incomplete += 1;
-            self.waits_for = format!("complete {what}: {warning}");
+        match answer.warnings.first() {
+            Some(warning) => {
+                self.counts.incomplete += 1;
+                self.waits_for = format!("complete {what}: {warning}");
+            }
+            None => self.waits_for = format!("{what} came last"),
         }
         for warning in &answer.warnings {
             if !clients.is_true(self, warning, asked) {

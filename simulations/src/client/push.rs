@@ -96,6 +96,7 @@ impl Clients {
         state.counts.pushes += 1;
         if status == Some(204) {
             parts.iter().for_each(|(stream, sequences)| state.ledger.acknowledge(*stream, sequences.start));
+            state.waits_for = format!("a push to node {node} came last");
             timeline::mark(Mark::Answered, Some(node), || format!("took {parts:?}"));
         } else {
             state.counts.refused += 1;
