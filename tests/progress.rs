@@ -76,6 +76,7 @@ fn workers_do_as_they_are_told_on_the_command_line() {
         "leave",
         "mend",
         "merge",
+        "missing",
         "reconcile",
         "relief",
         "repair",

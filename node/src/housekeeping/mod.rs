@@ -30,6 +30,7 @@ use grapevine_storage::index::{Day, Index, PackId};
 use self::custody::Custody;
 use self::erase::Progress;
 use self::judge::Verdict;
+use self::missing::Lacking;
 use self::retention::Retention;
 use crate::config::Config;
 use crate::deletes::Deletes;
@@ -45,7 +46,7 @@ use crate::workers::worker::{Rhythm, Worker};
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often days that lost their index are looked for, beyond those noticed by a query: one file read a day.
 const MEND_INTERVAL: Duration = Duration::from_secs(10);
-/// How often retention, merges and deletions have their turn.
+/// How often retention, merges and deletions have their turn, and days that lack packs are looked through again.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the chunk store is listed for packs that the index does not know; each time is a listing a day. One that did
 /// not answer is asked again soon: until then nobody knows what is in it.
@@ -70,6 +71,8 @@ pub struct Housekeeper {
     single: Mutex<BTreeMap<Day, BTreeSet<PackId>>>,
     /// Days of which a pack cannot be read, so that their index stays incomplete.
     partial: Mutex<BTreeSet<Day>>,
+    /// Days of which packs are gone from the chunk store.
+    lacking: Mutex<Lacking>,
     /// What has expired of packs, where their own directories were asked.
     judged: Mutex<BTreeMap<(Day, PackId), Verdict>>,
     /// How far each delete request is carried out, by tenant and id.
@@ -89,6 +92,7 @@ struct Staff {
     delete: Arc<Worker>,
     merge: Arc<Worker>,
     reconcile: Arc<Worker>,
+    missing: Arc<Worker>,
 }
 
 impl Staff {
@@ -102,6 +106,7 @@ impl Staff {
             delete: workers.add("delete", "carries out requests to delete lines"),
             merge: workers.add("merge", "makes one pack of many small ones"),
             reconcile: workers.add("reconcile", "looks for stored packs that the index does not know"),
+            missing: workers.add("missing", "looks whether packs that were gone are stored again"),
         }
     }
 }
@@ -154,6 +159,7 @@ impl Housekeeper {
             unmergeable: Mutex::default(),
             single: Mutex::default(),
             partial: Mutex::default(),
+            lacking: Mutex::default(),
             judged: Mutex::default(),
             erasing: Mutex::default(),
             staff,
@@ -183,6 +189,11 @@ impl Housekeeper {
                 let reconciled = self.reconcile().await;
                 ingester.wake_shipper();
                 reconciled
+            }),
+            staff.missing.keep(Rhythm::every(TIDY_INTERVAL), || async {
+                let looked = self.look_again().await;
+                ingester.wake_shipper();
+                looked
             }),
         );
     }

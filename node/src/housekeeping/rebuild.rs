@@ -148,21 +148,17 @@ impl Housekeeper {
             self.note_missing_days().await?;
         }
         let (searches, days) = (self.index.searches_wanted(), self.stored_days().await?);
-        let (total, mut orphans, mut missing) = (days.len() as u64, 0, 0);
+        let (total, mut orphans) = (days.len() as u64, 0);
         for (done, day) in (0..).zip(days) {
             self.staff.reconcile.progress(done, total);
             if self.staff.reconcile.is_paused() {
                 return Ok(());
             }
-            let found = self.alone(self.reconcile_day(day)).await?;
-            if !found.added.is_empty() {
-                tracing::warn!(%day, packs = found.added.len(), "packs that the index did not know were taken in");
-            }
-            let left = self.alone(self.make_anew(day, found.missing, &found.replaced)).await?;
-            missing += self.tend_missing(day, left).await?;
+            let found = self.look_through(day).await?;
+            // Once more: who has them may have come since.
+            self.custody.on_missing(found.missing.into_iter().collect());
             orphans += self.tend_orphans(day, found.unreadable).await?;
         }
-        self.metrics.missing_packs.set(missing as i64);
         self.metrics.orphans.set(orphans as i64);
         self.staff.reconcile.progress(total, total);
         let index = self.index.clone();

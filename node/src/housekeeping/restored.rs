@@ -2,14 +2,16 @@
 //!
 //! They are not taken in again under their own names: every other member knows that they were replaced, and would give them
 //! up anew. They are merged into a pack that goes the way of any merged one. If that holds as much as the lost one did, it
-//! takes its place; if it holds less, it stands beside it, and answers go on to name the lost one.
+//! takes its place; if it holds less, it stands beside it, and answers go on to name the lost one. Then what came back stays
+//! in the store: when more of it is there, all is merged once more. One that is back alone waits for another: merged it
+//! would be itself.
 //!
 //! Where lines of the tenant's day were deleted on request, packs from before may hold what was deleted. There only what is
 //! as much as was lost is taken back: with a deleted line it would be more.
 
 use std::collections::BTreeSet;
 
-use grapevine_storage::index::{Day, DayIndex, IndexError, NewPack, PackId, PackRecord, PackState};
+use grapevine_storage::index::{Day, DayIndex, IndexError, MadeAnew, NewPack, PackId, PackRecord, PackState};
 
 use super::Housekeeper;
 use super::compact::{Batch, Candidate, is_passing};
@@ -18,8 +20,19 @@ use crate::exec::Lane;
 
 /// A pack that the store has lost, and those it was made of that the store has.
 struct Lost {
+    id: PackId,
     record: PackRecord,
     made_of: Vec<(String, u64)>,
+    /// What was tried before.
+    before: MadeAnew,
+}
+
+impl Lost {
+    /// What is noted once all that is back was tried, and something or nothing came of it.
+    fn tried(&self, into: Option<PackId>) -> MadeAnew {
+        let of = self.made_of.iter().filter_map(|(key, _)| id_of(key)).collect();
+        MadeAnew { into: into.or(self.before.into), of }
+    }
 }
 
 impl Housekeeper {
@@ -44,10 +57,14 @@ impl Housekeeper {
         };
         for lost in self.env.exec.run(Lane::Disk, look).await? {
             let key = lost.record.object_key.clone();
+            let (id, tried) = (lost.id, lost.tried(None));
             match self.make_of(day, lost).await {
                 Err(error) if !is_passing(&error) => {
                     let error = format!("{error:#}");
                     tracing::error!(key, error, "a pack cannot be made anew of those it replaced");
+                    let index = index.clone();
+                    let note = move || index.note_made_anew(id, &tried);
+                    self.env.exec.run(Lane::Disk, note).await?;
                 }
                 made => made?,
             }
@@ -62,32 +79,38 @@ impl Housekeeper {
         Ok(missing)
     }
 
-    async fn make_of(&self, day: Day, Lost { record, made_of }: Lost) -> anyhow::Result<()> {
+    async fn make_of(&self, day: Day, lost: Lost) -> anyhow::Result<()> {
         let (mut batch, now) = (Batch::new(), self.env.clock.now());
-        for (key, bytes) in &made_of {
+        let mut expired = Size::default();
+        for (key, bytes) in &lost.made_of {
             // What cannot be read is told where it is wanted; here the rest is.
             let Ok(summary) = self.tails().summary(key, Some(*bytes)).await? else { continue };
-            let pack = NewPack::of_summary(&record.tenant, key, PackState::Shipped, &summary, Vec::new());
-            let live = pack
-                .streams
-                .iter()
-                .filter(|s| !self.retention.is_expired(&record.tenant, &s.labels, day, now));
-            let streams: BTreeSet<_> = live.map(|stream| stream.id).collect();
+            let tenant = &lost.record.tenant;
+            let pack = NewPack::of_summary(tenant, key, PackState::Shipped, &summary, Vec::new());
+            let mut streams = BTreeSet::new();
+            for stream in &pack.streams {
+                match self.retention.is_expired(tenant, &stream.labels, day, now) {
+                    true => stream
+                        .chunks
+                        .iter()
+                        .for_each(|chunk| expired.add(chunk.digest.count, chunk.text_bytes)),
+                    false => drop(streams.insert(stream.id)),
+                }
+            }
             let live_bytes = pack.record.text_bytes;
             batch.push(Candidate { id: pack.id, record: pack.record, streams, live_bytes });
         }
         if batch.iter().all(|pack| pack.streams.is_empty()) {
-            return Ok(());
+            let Some(index) = self.open(day).await? else { return Ok(()) };
+            let note = move || index.note_made_anew(lost.id, &lost.tried(None));
+            return Ok(self.env.exec.run(Lane::Disk, note).await?);
         }
         // As they were merged first, as far as that is known.
         batch.sort_by_key(|pack| (pack.record.first_ts, pack.id));
         let spool = self.spool.clone();
-        let old_keys: Vec<String> = batch.iter().map(|pack| pack.record.object_key.clone()).collect();
         self.merge_into(day, batch, move |index, old, pack| {
-            let is_new = commit(index, &record, old, pack, now)?;
-            if is_new {
-                index.give_up_objects(&old_keys, now)?;
-            } else {
+            let is_new = commit(index, &lost, old, pack, expired, now)?;
+            if !is_new {
                 spool.remove(&pack.record.object_key)?;
             }
             Ok(is_new)
@@ -105,18 +128,45 @@ impl Housekeeper {
     }
 }
 
-/// The packs among `wanted` of which something is to be had from `replaced`.
+/// How much there is of something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Size {
+    entries: u64,
+    text_bytes: u64,
+}
+
+impl Size {
+    fn of(pack: &PackRecord) -> Self {
+        Size { entries: pack.entries, text_bytes: pack.text_bytes }
+    }
+
+    fn add(&mut self, entries: u64, text_bytes: u64) {
+        self.entries = self.entries.saturating_add(entries);
+        self.text_bytes = self.text_bytes.saturating_add(text_bytes);
+    }
+}
+
+fn id_of(object_key: &str) -> Option<PackId> {
+    PackName::parse(object_key).map(|name| PackId(name.content_hash))
+}
+
+/// The packs among `wanted` of which something is to be had from `replaced` that was not tried yet.
 fn lost(index: &DayIndex, wanted: &[String], replaced: &[(String, u64)]) -> Result<Vec<Lost>, IndexError> {
     let gone = index.gone()?;
-    let id_of = |key: &str| PackName::parse(key).map(|name| PackId(name.content_hash));
+    let wanted: BTreeSet<PackId> = wanted.iter().filter_map(|key| id_of(key)).collect();
     let mut found = Vec::new();
-    for id in wanted.iter().filter_map(|key| id_of(key)) {
+    for &id in &wanted {
         let Some(record) = index.read(|snapshot| snapshot.pack(id))? else { continue };
         let parts = replaced_by(&gone, id);
         let is_part = |key: &str| id_of(key).is_some_and(|id| parts.contains(&id));
         let made_of: Vec<_> = replaced.iter().filter(|(key, _)| is_part(key)).cloned().collect();
-        if !made_of.is_empty() {
-            found.push(Lost { record, made_of });
+        let mut before = index.made_anew(id)?;
+        if before.into.is_some_and(|into| wanted.contains(&into)) {
+            // What was made of them is lost as well.
+            before = MadeAnew::default();
+        }
+        if made_of.iter().any(|(key, _)| id_of(key).is_some_and(|id| !before.of.contains(&id))) {
+            found.push(Lost { id, record, made_of, before });
         }
     }
     Ok(found)
@@ -135,27 +185,57 @@ pub fn replaced_by(gone: &[(PackId, Option<PackId>)], pack: PackId) -> Vec<PackI
     found.split_off(1)
 }
 
-/// Puts a pack in the place of a lost one, or beside it where it holds less. Returns whether it is there now.
+/// Puts a pack in the place of a lost one, or beside it where it holds less; `expired` is what of the old ones was left out.
+/// Returns whether it is there now.
 fn commit(
     index: &DayIndex,
-    lost: &PackRecord,
+    lost: &Lost,
     old: &[PackId],
     pack: &NewPack,
+    expired: Size,
     now: i64,
 ) -> anyhow::Result<bool> {
+    let beside = beside(index, lost, old)?;
     if index.mark_spooled(pack.id)? {
         // The very bytes of one that is known, of the lost one above all: it is shipped anew.
+        if pack.id == lost.id {
+            index.set_gone(beside.as_slice(), Some(pack.id), now)?;
+            index.give_up_objects(&keys_of(lost, old), now)?;
+        } else {
+            index.note_made_anew(lost.id, &lost.tried(Some(pack.id)))?;
+        }
         return Ok(true);
     }
     let is_gone = index.gone()?.iter().any(|(gone, _)| *gone == pack.id);
-    let is_whole = (pack.record.entries, pack.record.text_bytes) == (lost.entries, lost.text_bytes);
-    if is_gone || !is_whole && index.was_erased(&lost.tenant)? {
+    let mut size = Size::of(&pack.record);
+    size.add(expired.entries, expired.text_bytes);
+    let is_whole = size == Size::of(&lost.record);
+    if is_gone || !is_whole && index.was_erased(&lost.record.tenant)? {
+        index.note_made_anew(lost.id, &lost.tried(None))?;
         return Ok(false);
     }
-    let lost = PackName::parse(&lost.object_key).filter(|_| is_whole).map(|name| PackId(name.content_hash));
-    let replaced: Vec<PackId> = old.iter().copied().chain(lost).collect();
-    index.replace_packs(&replaced, pack, now)?;
+    if is_whole {
+        let replaced: Vec<PackId> = old.iter().copied().chain([lost.id]).chain(beside).collect();
+        index.replace_packs(&replaced, pack, now)?;
+        index.give_up_objects(&keys_of(lost, old), now)?;
+    } else {
+        index.replace_packs(beside.as_slice(), pack, now)?;
+        index.note_made_anew(lost.id, &lost.tried(Some(pack.id)))?;
+    }
     Ok(true)
+}
+
+/// The pack that stands beside the lost one already, if all it was made of is in `old` as well.
+fn beside(index: &DayIndex, lost: &Lost, old: &[PackId]) -> Result<Option<PackId>, IndexError> {
+    let MadeAnew { into: Some(beside), of } = &lost.before else { return Ok(None) };
+    let is_known = index.read(|snapshot| snapshot.pack(*beside))?.is_some();
+    Ok((is_known && of.iter().all(|id| old.contains(id))).then_some(*beside))
+}
+
+/// The objects of the packs `old`.
+fn keys_of(lost: &Lost, old: &[PackId]) -> Vec<String> {
+    let keys = lost.made_of.iter().map(|(key, _)| key);
+    keys.filter(|key| id_of(key).is_some_and(|id| old.contains(&id))).cloned().collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use heed::RwTxn;
 
 use super::IndexError;
+use super::anew;
 use super::calendar::Day;
 use super::chunks::{self, ChunkRecord};
 use super::covers::{self, Cover};
@@ -388,6 +389,7 @@ fn give_up(
 ) -> Result<bool, IndexError> {
     tables.meta.put(txn, &gone_key(id), &by.0.to_be_bytes())?;
     lost::forget(tables, txn, id)?;
+    anew::forget(tables, txn, id)?;
     let Some(record) = packs::delete(tables, txn, id)? else { return Ok(false) };
     tables.meta.put(txn, &given_up_key(&record.object_key), &now.to_le_bytes())?;
     Ok(true)

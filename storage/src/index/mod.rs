@@ -8,7 +8,7 @@
 //! table    | key                                   | value
 //! meta     | "schema", "incomplete"                | version u8; none
 //!          | "lost/" pack, "orphan/" object key    | object key; when it was seen first
-//!          | "erased/" tenant                      | none
+//!          | "erased/" tenant, "anew/" pack        | none; packs
 //! streams  | tenant, stream                        | first and last time, labels
 //! postings | tenant, name text, value text         | stream, many
 //! chunks   | tenant, stream, first time, pack, no  | ChunkRecord
@@ -21,6 +21,7 @@
 //! `keys` says how keys are laid out, `codec` how values are. A read runs in a closure, on one snapshot of one
 //! day, and never across an `await`.
 
+mod anew;
 mod calendar;
 mod chunks;
 mod codec;
@@ -48,6 +49,7 @@ mod verify;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use self::anew::MadeAnew;
 pub use self::calendar::{Day, NotADay};
 pub use self::chunks::{BlockRecord, ChunkRecord, Extent};
 pub use self::covers::{Cover, KnownCover};

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use grapevine_storage::index::TimeRange;
+
 use super::{Bed, DAY, Day, pairs};
 use crate::env::WallClock;
+use crate::querier::lacks::lacks;
+use crate::querier::share::Share;
 
 /// Objects and what is in them.
 type Saved = Vec<(PathBuf, Vec<u8>)>;
@@ -21,9 +25,13 @@ impl Bed {
         self.objects().into_iter().map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
     }
 
-    /// Four packs merged into one, which alone is left; and what there was before.
     async fn merged() -> (Self, Saved) {
-        let bed = Bed::new(&[]).await;
+        Bed::merged_with(&[]).await
+    }
+
+    /// Four packs merged into one, which alone is left; and what there was before.
+    async fn merged_with(flags: &[(&str, &str)]) -> (Self, Saved) {
+        let bed = Bed::new(flags).await;
         for hour in 1..5 {
             bed.set_time(DAY, hour);
             bed.push(&["a", "b"], &format!("line {hour}")).await;
@@ -73,8 +81,91 @@ async fn where_only_some_are_back_their_lines_are_and_the_lost_pack_stays_missin
         assert_eq!(bed.node.metrics.missing_packs.get(), 1);
         assert_eq!(bed.found(), pairs(&[("a", 2), ("b", 2)]), "chunks of the lost pack and of one more");
         bed.tidy_up(14).await;
-        assert_eq!(bed.objects().len(), 1, "the one more");
+        assert_eq!(
+            bed.objects().len(),
+            4,
+            "the one more, and those it was made of for when the rest is back"
+        );
     }
+}
+
+#[tokio::test]
+async fn a_pack_whose_parts_come_back_one_after_another_is_missing_until_all_are_there() {
+    let (bed, saved) = Bed::merged().await;
+    std::fs::remove_file(bed.objects().remove(0)).unwrap();
+    bed.keeper().reconcile().await.unwrap();
+    for (back, hour) in (0..4).zip(14..) {
+        assert_eq!(bed.node.metrics.missing_packs.get(), 1, "{back} of four are back");
+        restore(&saved[back..=back]);
+        bed.keeper().look_again().await.unwrap();
+        bed.tidy_up(hour).await;
+    }
+    assert_eq!(bed.node.metrics.missing_packs.get(), 0);
+    bed.tidy_up(20).await;
+    assert_eq!(
+        (bed.objects().len(), bed.found()),
+        (1, pairs(&[("a", 1), ("b", 1)])),
+        "no line is there twice"
+    );
+    bed.keeper().reconcile().await.unwrap();
+    assert_eq!(bed.node.metrics.missing_packs.get(), 0, "it is stored");
+}
+
+#[tokio::test]
+async fn what_was_made_of_some_may_be_lost_as_well_and_is_made_anew() {
+    let (bed, saved) = Bed::merged().await;
+    let clear = || bed.objects().into_iter().for_each(|object| std::fs::remove_file(object).unwrap());
+    for _ in 0..2 {
+        clear();
+        restore(&saved[..3]);
+        bed.keeper().reconcile().await.unwrap();
+        bed.tidy_up(14).await;
+        bed.keeper().look_again().await.unwrap();
+        assert_eq!((bed.node.metrics.missing_packs.get(), bed.objects().len()), (1, 4));
+    }
+}
+
+#[tokio::test]
+async fn what_has_expired_of_a_lost_pack_need_not_come_back() {
+    let rules = r#"[{ selector = '{app="b"}', priority = 1, period = "1d" }]"#;
+    let (bed, saved) = Bed::merged_with(&[("limits.retention_stream", rules)]).await;
+    std::fs::remove_file(bed.objects().remove(0)).unwrap();
+    bed.set_time(Day(DAY.0 + 2), 12);
+    bed.keeper().expire().await.unwrap();
+    restore(&saved);
+    bed.keeper().reconcile().await.unwrap();
+    assert_eq!((bed.node.metrics.missing_packs.get(), bed.found()), (0, pairs(&[("a", 1)])));
+}
+
+#[tokio::test]
+async fn a_pack_that_is_back_is_noticed_within_a_minute_and_named_no_more() {
+    let bed = Bed::new(&[]).await;
+    bed.push(&["a"], "text").await;
+    let day = bed.node.index.day(DAY).unwrap().unwrap();
+    let (object, saved) = (bed.objects().remove(0), bed.saved());
+    // Another member told of it, and it was nowhere: that it is there again no query finds out.
+    let packs = day.read(|snapshot| snapshot.packs()).unwrap();
+    let (id, key) = packs.into_iter().map(|(id, record)| (id, record.object_key)).next().unwrap();
+    bed.node.index.drop_day(DAY).unwrap();
+    std::fs::remove_file(&object).unwrap();
+    bed.node.index.day_or_create(DAY).unwrap().note_lost(id, &key).unwrap();
+    let named = || lacks(&bed.node.index, &["fake".into()], TimeRange::ALL, &Share::all()).unwrap().len();
+    bed.keeper().look_again().await.unwrap();
+    assert_eq!((named(), bed.node.metrics.missing_packs.get()), (1, 1));
+    restore(&saved);
+    bed.keeper().look_again().await.unwrap();
+    assert_eq!((named(), bed.node.metrics.missing_packs.get(), bed.found()), (0, 0, pairs(&[("a", 1)])));
+}
+
+#[tokio::test]
+async fn days_that_lack_nothing_are_not_listed_again() {
+    let bed = Bed::new(&[]).await;
+    bed.push(&["a"], "text").await;
+    bed.keeper().reconcile().await.unwrap();
+    // Were it listed, it would be missed.
+    std::fs::remove_file(bed.objects().remove(0)).unwrap();
+    bed.keeper().look_again().await.unwrap();
+    assert_eq!(bed.node.metrics.missing_packs.get(), 0);
 }
 
 #[tokio::test]
