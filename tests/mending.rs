@@ -75,6 +75,35 @@ fn an_object_that_is_no_pack_is_listed_and_stays_until_it_has_been_seen_for_long
 }
 
 #[test]
+fn packs_that_were_replaced_and_are_back_are_told_from_those_that_are_needed() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let node = Serve::on(dir.path()).set("housekeeping.delete_after", "0").start();
+    node.send(Request::post("/workers/merge/pause", "")).unwrap().expect(200);
+    for part in [0..LINES, LINES..2 * LINES] {
+        node.push(Form::Protobuf, &[WORKLOAD.push(0, part)]);
+        node.flush();
+    }
+    let saved: Vec<_> =
+        packs(dir.path()).into_iter().map(|pack| (std::fs::read(&pack).unwrap(), pack)).collect();
+    let order = |path: &str| drop(node.send(Request::post(path, "")).unwrap().expect(200));
+    order("/workers/merge/resume");
+    order("/workers/merge/run");
+    node.flush();
+    order("/workers/retention/run");
+    assert!(node.stop().success());
+    let [merged] = &packs(dir.path())[..] else { panic!("two packs become one") };
+    assert_eq!(saved.len(), 2);
+    saved.iter().for_each(|(bytes, pack)| std::fs::write(pack, bytes).unwrap());
+    let said = check(&["fsck", "--data-dir", data], 0, "0 things wrong");
+    assert_eq!(said.matches("it is safe to delete").count(), 2, "{said}");
+    assert!(said.contains("2 objects are back that were replaced or given up"), "{said}");
+    std::fs::remove_file(merged).unwrap();
+    let said = check(&["fsck", "--data-dir", data], 5, "1 things wrong");
+    assert_eq!(said.matches("keep it: ").count(), 2, "{said}");
+}
+
+#[test]
 fn an_index_is_rebuilt_by_command_and_holds_what_it_held() {
     let dir = TempDir::new().unwrap();
     let data = dir.path().to_str().unwrap();
