@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use crate::testbed::{SECOND, Testbed};
+use crate::testbed::{SECOND, Testbed, with_params};
 
 const NOW: i64 = 1_700_000_000 * SECOND;
 /// 22:13:20, so that hours before it are the same day.
@@ -188,4 +188,42 @@ async fn blocks_that_a_full_answer_leaves_closed_are_not_counted() {
         "lines in them: 20 (20 in memory), passed 5, dropped as duplicates 0",
     ];
     check_range(&bed, r#"{app="z"}"#, (TODAY, NOW), "5", &expected).await;
+}
+
+#[tokio::test]
+async fn of_several_tenants_only_those_that_a_matcher_chooses_are_counted() {
+    let flags = [("tenancy", "header"), ("limits.discover_log_levels", "false")];
+    let bed = Testbed::new(NOW, &flags).await;
+    for (tenant, blocks) in [("a", 1), ("b", 2)] {
+        for block in 0..blocks {
+            let lines = (0..LINES).map(|n| {
+                serde_json::json!([(TODAY + (100 * block + n) * SECOND).to_string(), line(n, "walrus")])
+            });
+            let body = serde_json::json!({"streams": [{"stream": {"app": "x"}, "values": lines.collect::<Vec<_>>()}]});
+            let headers = [("X-Scope-OrgID", tenant)];
+            let (status, text) = bed.call_with("POST", "/loki/api/v1/push", &headers, Some(body)).await;
+            assert!(status.is_success(), "{text}");
+            bed.seal();
+        }
+    }
+    bed.flush().await;
+    let check = async |selector: &str, chunks: u64, blocks: u64| {
+        let query = format!("sum(count_over_time({{{selector}}}[400s]))");
+        let params =
+            [("query", query.as_str()), ("time", &(TODAY + 300 * SECOND).to_string()), ("explain", "true")];
+        let uri = with_params("/loki/api/v1/query", &params);
+        let (_, text) = bed.call_with("GET", &uri, &[("X-Scope-OrgID", "a|b|none")], None).await;
+        for line in [
+            format!("chunks of these streams on those days: {chunks}, skipped by time 0, left {chunks}"),
+            format!("blocks of those chunks: {blocks}, skipped by time 0, left {blocks}"),
+            format!("streams chosen: {chunks}"),
+            format!("passed {}, dropped", blocks as i64 * LINES),
+        ] {
+            assert!(text.contains(&line), "{query}: no {line:?} in {text}");
+        }
+    };
+    check(r#"app="x""#, 2, 3).await;
+    check(r#"app="x", __tenant_id__="b""#, 1, 2).await;
+    check(r#"app="x", __tenant_id__!="b""#, 1, 1).await;
+    check(r#"app="x", __tenant_id__=~"none|c""#, 0, 0).await;
 }

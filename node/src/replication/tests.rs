@@ -6,6 +6,7 @@ mod fresh;
 mod heard;
 mod lost;
 mod overload;
+mod rates;
 mod resumed;
 mod rules;
 
