@@ -43,7 +43,7 @@ fn bad(text: impl Into<String>) -> ApiError {
 
 /// Deletes are made by one tenant, who may make them.
 fn tenant(node: &Node, tenants: &Tenants) -> Result<Arc<str>, ApiError> {
-    let [tenant] = &tenants.0[..] else { return Err(bad("lines are deleted for one tenant at a time")) };
+    let [tenant] = &tenants.0[..] else { return Err(bad("multiple org IDs present")) };
     match node.limits.of(tenant).deletion_mode {
         DeletionMode::Disabled => {
             Err(ApiError::new(StatusCode::FORBIDDEN, "deletion is not available for this tenant\n"))

@@ -35,10 +35,13 @@ pub async fn otlp(State(node): State<Arc<Node>>, request: Request) -> Response {
 }
 
 async fn take(node: &Arc<Node>, endpoint: Endpoint, shape: ErrorShape, request: Request) -> Response {
-    // Loki names the tenant before it looks at the request; that answer is plain text everywhere.
     let owner = match tenant(node.config.server.tenancy, org_id(request.headers())) {
         Ok(owner) => owner,
-        Err(error) => return refuse(node, &error, ErrorShape::Text),
+        // Loki's door asks for a tenant, in plain text; the endpoint itself says what is wrong with its name.
+        Err(error) if error.code == ErrorCode::Unauthenticated => {
+            return refuse(node, &error, ErrorShape::Text);
+        }
+        Err(error) => return refuse(node, &error, shape),
     };
     match taken(node, endpoint, owner, request).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),

@@ -115,6 +115,9 @@ async fn labels_and_series_are_asked_amiss() {
         ("POST /labels < start=0&end=1", 200, r#"{"status":"success"}"#),
         ("GET /series", 200, r#"{"app":"api","service_name":"api"},{"app":"web""#),
         ("GET /series?match[]={}", 200, r#""app":"api""#),
+        ("GET /series?match={ }&match[]={ }", 200, r#""app":"api""#),
+        (r#"GET /series?match[]={}&match[]={app="web"}"#, 400, NO_MATCHER),
+        (r#"GET /series?match[]={app="none"}&match={app="none"}"#, 200, r#""data":[]"#),
         (r#"GET /series?match[]={app="web"}&match={app="api"}"#, 200, r#""app":"api""#),
         (r#"GET /series?match[]={app!="x"}"#, 400, NO_MATCHER),
         (r#"GET /series?match[]={app="x"} |= "y""#, 400, NO_SELECTOR),
@@ -222,11 +225,16 @@ async fn head_is_answered_where_loki_answers_it_alone() {
 }
 
 #[tokio::test]
-async fn a_tail_is_for_one_tenant_and_no_query_ignores_a_label_policy() {
+async fn tails_and_deletes_are_for_one_tenant_and_no_query_ignores_a_label_policy() {
     let bed = bed().await;
     let tail = "/loki/api/v1/tail?query=%7Bapp%3D%22web%22%7D";
     let (status, text) = bed.call_text("GET", tail, &[("X-Scope-OrgID", "a|b")], "").await;
     assert_eq!((status.as_u16(), text.as_str()), (400, "multiple org IDs present"));
+    let delete = "/loki/api/v1/delete";
+    for method in ["GET", "POST", "DELETE"] {
+        let (status, text) = bed.call_text(method, delete, &[("X-Scope-OrgID", "a|b")], "").await;
+        assert_eq!((status.as_u16(), text.as_str()), (400, "multiple org IDs present\n"), "{method}");
+    }
     let policy = [("X-Scope-OrgID", "t"), ("X-Prom-Label-Policy", "t:%7Bapp%3D%22web%22%7D")];
     for path in ["/loki/api/v1/labels", "/loki/api/v1/query?query=1", "/loki/api/v1/series", tail] {
         let (status, text) = bed.call_text("GET", path, &policy, "").await;
@@ -267,4 +275,21 @@ async fn deletes_are_asked_amiss() {
         ("PATCH /delete", 405, ""),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn otlp_says_in_its_own_shape_what_is_wrong_with_a_tenants_name() {
+    let bed = bed().await;
+    let push = async |path: &str, tenant: &str| {
+        let headers = [("Content-Type", "application/json"), ("X-Scope-OrgID", tenant)];
+        let (status, text) = bed.call_text("POST", path, &headers, "{}").await;
+        (status.as_u16(), text)
+    };
+    let status = |text: &str| format!("\u{12}{}{text}", char::from(text.len() as u8));
+    let several = "multiple org IDs present";
+    let odd = "tenant ID 'a b' contains unsupported character ' '";
+    assert_eq!(push("/otlp/v1/logs", "a|b").await, (400, status(several)));
+    assert_eq!(push("/otlp/v1/logs", "a b").await, (400, status(odd)));
+    assert_eq!(push("/otlp/v1/logs", "").await, (401, "no org id\n".to_owned()));
+    assert_eq!(push("/loki/api/v1/push", "a|b").await, (400, format!("{several}\n")));
 }

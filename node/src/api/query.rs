@@ -239,21 +239,23 @@ pub async fn series(
     params: Params,
 ) -> Result<Response> {
     let range = time_range(&node, &tenants, &params)?;
-    let wanted: Vec<&str> = params.all("match[]").chain(params.all("match")).collect();
-    let mut groups = Vec::new();
-    for group in wanted {
-        groups.push(match group.trim() {
-            "{}" => Vec::new(),
-            group => parse_selector(group).map_err(|error| ApiError::bad(error.to_string()))?,
-        });
-    }
-    if groups.is_empty() {
-        groups.push(Vec::new());
-    }
+    let groups = selectors(&params)?;
     let Catalogued { found, warnings } = node.querier.series(&asker(&node, &tenants), &groups, range).await?;
     let maps: Vec<BTreeMap<&str, &str>> = found.iter().map(|labels| labels.iter().collect()).collect();
     let body = with_warnings(json!({"status": "success", "data": maps}), &warnings);
     Ok(respond(&node.env.exec, &headers, &body).await)
+}
+
+/// The selectors whose series are asked for. None is all, and so is `{}` alone; beside others it is refused, as ever.
+fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>> {
+    let mut wanted: Vec<&str> = params.all("match[]").chain(params.all("match")).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    if wanted.is_empty() || matches!(wanted[..], [one] if one.replace(' ', "") == "{}") {
+        return Ok(vec![Vec::new()]);
+    }
+    let parse = |one: &&str| parse_selector(one).map_err(|error| ApiError::bad(error.to_string()));
+    wanted.iter().map(parse).collect()
 }
 
 /// `/loki/api/v1/format_query`: needs no tenant.
