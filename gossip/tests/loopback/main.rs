@@ -6,6 +6,7 @@ mod calls;
 mod membership;
 mod methods;
 mod node;
+mod offload;
 mod paused;
 mod strangers;
 mod wire;
