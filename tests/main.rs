@@ -14,6 +14,8 @@ mod accidents;
 mod bad_requests;
 /// Push, ask, flush, ask again: the same answers, and packs that `zcat` reads.
 mod basics;
+/// The page of the ring, in a real browser.
+mod browser;
 /// Real clients from PyPI, npm and crates.io.
 mod clients;
 /// Nodes that find each other, and those that are refused.

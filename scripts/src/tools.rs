@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::run::{command, present, run, tools_dir};
 
 /// A program that the tests start, and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("python3", "python3"),
     ("zgrep", "gzip"),
     ("curl", "curl"),
@@ -20,6 +20,7 @@ const PACKAGES: [(&str, &str); 12] = [
     ("unshare", "util-linux"),
     ("systemd-analyze", "systemd"),
     ("systemd-nspawn", "systemd-container"),
+    ("chromium", "chromium"),
 ];
 /// Client libraries that push to a running node in the tests.
 const PYTHON_CLIENTS: [&str; 3] = [
@@ -27,7 +28,8 @@ const PYTHON_CLIENTS: [&str; 3] = [
     "opentelemetry-sdk==1.45.2",
     "opentelemetry-exporter-otlp-proto-http==1.45.2",
 ];
-const NODE_CLIENTS: [&str; 2] = ["winston@3.19.0", "winston-loki@6.1.7"];
+/// The same for Node.js, and what looks at pages in a browser.
+const NODE_PACKAGES: [&str; 3] = ["winston@3.19.0", "winston-loki@6.1.7", "playwright-core@1.60.0"];
 /// A real S3 server, small enough to build in CI.
 const S3_SERVER: (&str, &str) = ("s3s-fs", "0.14.1");
 
@@ -37,7 +39,7 @@ pub(crate) fn install() -> Result<()> {
     std::fs::create_dir_all(&tools)?;
     debian_packages()?;
     python_clients(&tools)?;
-    node_clients(&tools)?;
+    node_packages(&tools)?;
     s3_server(&tools)
 }
 
@@ -71,13 +73,16 @@ fn python_clients(tools: &Path) -> Result<()> {
     run(&mut command(&pip.to_string_lossy(), &arguments))
 }
 
-fn node_clients(tools: &Path) -> Result<()> {
+fn node_packages(tools: &Path) -> Result<()> {
     let prefix = tools.join("node");
-    if prefix.join("node_modules/winston-loki").is_dir() {
+    let is_there = |package: &&str| {
+        package.rsplit_once('@').is_some_and(|(name, _)| prefix.join("node_modules").join(name).is_dir())
+    };
+    if NODE_PACKAGES.iter().all(is_there) {
         return Ok(());
     }
     std::fs::create_dir_all(&prefix)?;
-    let arguments = [&["install", "--no-audit", "--no-fund", "--silent"], NODE_CLIENTS.as_slice()].concat();
+    let arguments = [&["install", "--no-audit", "--no-fund", "--silent"], NODE_PACKAGES.as_slice()].concat();
     run(command("npm", &arguments).arg("--prefix").arg(&prefix))
 }
 

@@ -8,13 +8,14 @@ use anyhow::{Context as _, Result};
 use flate2::bufread::MultiGzDecoder;
 use grapevine::housekeeping::pack_name::PackName;
 use grapevine_gossip::membership::State;
-use grapevine_gossip::ring::Member;
+use grapevine_gossip::ring::{Member, Token};
 use grapevine_storage::index::PackId;
 
 use crate::client::Clients;
 use crate::member::Nodes;
 use crate::scenario::Scenario;
 use crate::store::FaultyStore;
+use crate::timeline::SLICES;
 
 /// What is not well with the nodes that belong; none if all is: they are up, see each other alive and nobody else, miss
 /// no replica, and agree on the ring.
@@ -47,19 +48,17 @@ pub fn look(nodes: &Nodes, belonging: &[usize]) -> Option<String> {
     Some(format!("the rings of nodes {first} and {other} differ: {hash} and {differs}"))
 }
 
-/// What part of the ring each node leads, as the first that runs sees it: the first live owner leads a range.
-pub fn leads(nodes: &Nodes, scenario: &Scenario) -> Option<Vec<f64>> {
-    let clusters = (0..scenario.nodes.len()).filter_map(|node| nodes.get(node)?.cluster.clone());
-    let view = clusters.into_iter().next()?.view();
-    let mut shares = vec![0.0; scenario.nodes.len()];
-    for (range, owners) in view.ring().owned_ranges(scenario.replication_factor) {
-        let leader = owners.iter().find(|owner| view.peer(&owner.id).is_some_and(|peer| peer.live));
-        let place = |owner: &Member| scenario.nodes.iter().position(|node| node.name == owner.id.as_str());
-        if let Some(node) = leader.and_then(place) {
-            shares[node] += range.fraction();
-        }
-    }
-    Some(shares)
+/// Which node leads each slice of the ring, as the one sees it that sees most alive: the first owner that lives leads.
+pub fn leads(nodes: &Nodes, scenario: &Scenario) -> Option<Vec<Option<usize>>> {
+    let views = (0..scenario.nodes.len()).filter_map(|node| Some(nodes.get(node)?.cluster.as_ref()?.view()));
+    let view = views.max_by_key(|view| view.peers().values().filter(|peer| peer.live).count())?;
+    let place = |owner: &Member| scenario.nodes.iter().position(|node| node.name == owner.id.as_str());
+    let size = u64::MAX / SLICES as u64 + 1;
+    let leader = |slice: u64| {
+        let owners = view.ring().owners(Token(slice * size + size / 2), scenario.replication_factor);
+        owners.iter().find(|owner| view.peer(&owner.id).is_some_and(|peer| peer.live)).and_then(place)
+    };
+    Some((0..SLICES as u64).map(leader).collect())
 }
 
 /// What is given up is deleted so much later at the latest.

@@ -1,6 +1,8 @@
 //! A run as one page: lanes of nodes, the network between them, where the checker objected. No script, nothing from
 //! elsewhere; what a mark means is shown when one points at it.
 
+mod leads;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -44,8 +46,6 @@ const MARKS: [(Mark, &str, &str); 5] = [
     (Mark::Error, "#b3261e", "an error is logged"),
     (Mark::State, "#1d2733", "starts or stops"),
 ];
-const LEADERS: [&str; 8] =
-    ["#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#9d755d", "#eeca3b"];
 
 /// Draws a run; the first line says how to see it again.
 pub fn draw(outcome: &Outcome, about: &str, headline: &str) -> String {
@@ -72,8 +72,8 @@ pub fn draw(outcome: &Outcome, about: &str, headline: &str) -> String {
     page += "<h2>Nodes</h2>\n";
     page += &nodes(outcome, &scale);
     if !outcome.timeline.leads.is_empty() {
-        page += "<h2>Who leads which part of the ring</h2>\n";
-        page += &leads(outcome, &scale);
+        page += "<h2>Who leads which range of the ring</h2>\n";
+        page += &leads::draw(outcome, &scale);
     }
     page += "<h2>The network: the darker the more bytes; red is lost</h2>\n";
     page += &network(outcome, &scale);
@@ -222,38 +222,6 @@ fn stretch(span: &Span, scale: &Scale, top: f64) -> String {
     )
 }
 
-fn leads(outcome: &Outcome, scale: &Scale) -> String {
-    let leads = &outcome.timeline.leads;
-    let full = 90.0;
-    let mut svg = scale.axis(TOP + full);
-    for (place, (from, shares)) in leads.iter().enumerate() {
-        let to = leads.get(place + 1).map_or(outcome.simulated, |(at, _)| *at);
-        let mut y = TOP;
-        for (node, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
-            let name = outcome.names.get(node).map_or("", String::as_str);
-            let _ = writeln!(
-                svg,
-                "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"><title>{} leads {:.0} %</title></rect>",
-                scale.x(*from),
-                (scale.x(to) - scale.x(*from)).max(0.5),
-                full * share,
-                LEADERS[node % LEADERS.len()],
-                escaped(name),
-                share * 100.0
-            );
-            y += full * share;
-        }
-    }
-    for (node, name) in outcome.names.iter().take(outcome.names.len() - 1).enumerate() {
-        let (x, y) = (8.0 + (node % 2) as f64 * 70.0, TOP + 10.0 + (node / 2) as f64 * 16.0);
-        let colour = LEADERS[node % LEADERS.len()];
-        let _ =
-            writeln!(svg, "<rect x=\"{x}\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{colour}\"/>", y - 9.0);
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{y}\">{}</text>", x + 14.0, escaped(name));
-    }
-    frame(TOP + full + 6.0, &svg)
-}
-
 fn network(outcome: &Outcome, scale: &Scale) -> String {
     let traffic = &outcome.traffic;
     let height = TOP + LINK * traffic.links.len() as f64 + 6.0;
@@ -311,7 +279,7 @@ mod tests {
 
     use super::draw;
     use crate::report::Outcome;
-    use crate::timeline::{Mark, Moment, Span, Stretch, Timeline};
+    use crate::timeline::{Mark, Moment, SLICES, Span, Stretch, Timeline};
     use crate::trace::Digest;
     use crate::traffic::Traffic;
 
@@ -321,13 +289,15 @@ mod tests {
         let moment = |mark, node, text: &str| Moment { at: second(3), mark, node, text: text.into() };
         let span =
             Span { from: second(1), to: second(2), stretch: Stretch::Down, node: 0, text: "power".into() };
+        // Of `a` until there, then of `b`.
+        let of = |end| (0..SLICES).map(|slice| Some(usize::from(slice >= end))).collect();
         let timeline = Timeline {
             moments: vec![
                 moment(Mark::Fault, None, "#0: <crash>"),
                 moment(Mark::Objection, None, "at 2.500 s, stream 1: a & b"),
             ],
             spans: vec![span],
-            leads: vec![(second(0), vec![0.75, 0.25])],
+            leads: vec![(second(0), of(0x40)), (second(4), of(0x80))],
             ..Timeline::default()
         };
         let mut traffic = Traffic::default();
@@ -342,8 +312,17 @@ mod tests {
             facts: String::new(),
         };
         let page = draw(&outcome, "a test", "seed 1");
-        for part in ["a → b", "power", "a leads 75 %", "a &amp; b", "&lt;crash&gt;", "a promise was broken"]
-        {
+        for part in [
+            "a → b",
+            "power",
+            "tokens from 3f…: a leads, 0.0 to 10.0 s",
+            "tokens from 40…: b leads, 0.0 to 4.0 s",
+            "tokens from 40…: a leads, 4.0 to 10.0 s",
+            "a 50 %",
+            "a &amp; b",
+            "&lt;crash&gt;",
+            "a promise was broken",
+        ] {
             assert!(page.contains(part), "{part}: {page}");
         }
         assert!(

@@ -12,6 +12,9 @@ use crate::det;
 /// Moments kept at most: a run of days has more puts than anybody reads.
 const MOMENTS_MAX: usize = 100_000;
 
+/// Slices of the ring, of equal size, of which it is told who leads the middle of each.
+pub const SLICES: usize = 256;
+
 thread_local! {
     static TIMELINE: RefCell<Timeline> = RefCell::new(Timeline::default());
 }
@@ -89,8 +92,8 @@ pub struct Timeline {
     pub moments: Vec<Moment>,
     /// Stretches that have ended, by their ends.
     pub spans: Vec<Span>,
-    /// From when on each node leads which part of the ring.
-    pub leads: Vec<(Duration, Vec<f64>)>,
+    /// From when on which node leads each of [`SLICES`] slices of the ring.
+    pub leads: Vec<(Duration, Vec<Option<usize>>)>,
     pub(crate) open: Vec<Span>,
 }
 
@@ -119,12 +122,12 @@ pub fn mark(mark: Mark, node: Option<usize>, text: impl FnOnce() -> String) {
     });
 }
 
-/// From now on each node leads these parts of the ring.
-pub fn lead(shares: Vec<f64>) {
+/// From now on these nodes lead the slices of the ring.
+pub fn lead(leaders: Vec<Option<usize>>) {
     TIMELINE.with_borrow_mut(|timeline| {
-        let is_new = timeline.leads.last().is_none_or(|(_, last)| *last != shares);
+        let is_new = timeline.leads.last().is_none_or(|(_, last)| *last != leaders);
         if is_new && timeline.leads.len() < MOMENTS_MAX {
-            timeline.leads.push((det::elapsed(), shares));
+            timeline.leads.push((det::elapsed(), leaders));
         }
     });
 }

@@ -2,6 +2,7 @@
 //! every line can be told from its place.
 
 pub mod answers;
+pub mod browser;
 pub mod client;
 pub mod cluster;
 pub mod disk;

@@ -53,7 +53,7 @@ fn page(report: &Report) -> String {
     let live = report.members.iter().filter(|member| member.live).count();
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>Ring {cluster}</title><style>{STYLE}</style></head><body><h1>Ring of \
+         content=\"width=device-width\"><link rel=\"icon\" href=\"data:,\"><title>Ring {cluster}</title><style>{STYLE}</style></head><body><h1>Ring of \
          cluster <code>{cluster}</code></h1><p class=\"soft\">As <code>{node}</code> sees it: {live} of {all} members \
          live, {rf} replicas, {acks} before a push is answered, ring <code>{hash}</code>.</p>",
         cluster = escaped(&report.cluster),
