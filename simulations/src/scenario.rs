@@ -53,7 +53,7 @@ macro_rules! shipped {
 }
 
 /// All that come along.
-pub const SCENARIOS: [Shipped; 10] = shipped![
+pub const SCENARIOS: [Shipped; 11] = shipped![
     "lone-node",
     "three-nodes",
     "five-nodes-two-zones",
@@ -64,6 +64,7 @@ pub const SCENARIOS: [Shipped; 10] = shipped![
     "one-rack-loses-power",
     "all-power-lost",
     "partition-and-heal",
+    "little-memory",
 ];
 
 /// A node of a scenario.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use grapevine::config::units::Period;
 
-use super::format::{self, File, Link, Nodes, flattened};
+use super::format::{self, File, Kind, Link, Nodes, flattened};
 use super::{NodePlan, Options, Scenario};
 use crate::net::{LATENCY_MIN, Weather};
 use crate::schedule::Fault;
@@ -14,9 +14,14 @@ use crate::schedule::Fault;
 const NODES_MAX: usize = 100;
 /// What the clients' machine is called, as a node and as a zone.
 const CLIENTS: &str = "clients";
+/// What the node is called that joins where a scenario has none for it.
+const SPARE: &str = "spare";
 
 pub(super) fn scenario(name: &str, mut file: File, options: &Options) -> Result<Scenario> {
-    let nodes = nodes(&file, options.nodes)?;
+    let mut nodes = nodes(&file, options.nodes)?;
+    if let Some(kinds) = &options.kinds {
+        make_room(&mut nodes, kinds, file.cluster.replication_factor)?;
+    }
     let names = Names(&nodes);
     let fixed = file.fault.iter().map(|fault| names.fault(fault)).collect::<Result<Vec<_>>>()?;
     if let Some(kinds) = &options.kinds {
@@ -89,6 +94,29 @@ fn nodes(file: &File, count: Option<usize>) -> Result<Vec<NodePlan>> {
     }
     ensure!(nodes.iter().any(|node| !node.spare), "every node is `spare`: nobody is there to begin with");
     Ok(nodes)
+}
+
+/// Faults that are asked for by name can happen: where nobody could join, there is a spare node more, like the last.
+fn make_room(nodes: &mut Vec<NodePlan>, kinds: &[Kind], replication_factor: usize) -> Result<()> {
+    let present = nodes.iter().filter(|node| !node.spare).count();
+    let (joins, leaves) = (kinds.contains(&Kind::Join), kinds.contains(&Kind::Leave));
+    ensure!(
+        nodes.len() > 1 || !(joins || leaves),
+        "a node alone has no cluster to join or leave; give it others"
+    );
+    ensure!(
+        joins || !leaves || present > replication_factor,
+        "none of `{present}` nodes may leave, which hold all `{replication_factor}` times: let others `join`, or have more"
+    );
+    if joins && present == nodes.len() {
+        let like = nodes.last().context("there is a node")?.clone();
+        ensure!(
+            nodes.iter().all(|node| node.name != SPARE),
+            "`{SPARE}` is no spare node, and nobody else is one"
+        );
+        nodes.push(NodePlan { name: SPARE.to_owned(), spare: true, ..like });
+    }
+    Ok(())
 }
 
 fn links(nodes: &[NodePlan], links: &[Link]) -> Result<Vec<Vec<Weather>>> {
@@ -288,6 +316,23 @@ mod tests {
         assert!(
             other.events.iter().all(|event| matches!(event.fault, Fault::Pause { .. }) && event.number != 1)
         );
+    }
+
+    #[test]
+    fn faults_asked_for_by_name_can_happen() {
+        let of = |nodes: usize, kinds: &[Kind]| {
+            let text = format!("about = 'x'\nlength = '5m'\n[[node]]\nname = 'n'\ncount = {nodes}");
+            read(&text, &Options { kinds: Some(kinds.to_vec()), ..Options::default() })
+        };
+        let scenario = of(3, &[Kind::Join, Kind::Leave]).unwrap();
+        assert!(scenario.nodes[3].spare && scenario.nodes.len() == 4);
+        let kinds: [fn(&Fault) -> bool; 2] =
+            [|fault| matches!(fault, Fault::Join { .. }), |fault| matches!(fault, Fault::Leave { .. })];
+        assert!(kinds.iter().all(|is_it| scenario.events.iter().any(|event| is_it(&event.fault))));
+        assert_eq!(of(3, &[Kind::Crash]).unwrap().nodes.len(), 3);
+        let error = |nodes, kind| format!("{:#}", of(nodes, &[kind]).unwrap_err());
+        assert!(error(1, Kind::Join).contains("a node alone has no cluster"));
+        assert!(error(3, Kind::Leave).contains("none of `3` nodes may leave"));
     }
 
     fn check_error(text: &str, part: &str) {
