@@ -90,19 +90,7 @@ impl Node {
         metrics.show_limits(&limits);
         // First, for what is wrong with it is better told before a long log is replayed than after.
         let cluster = Cluster::open(&env, &config).await?;
-        let root = env.data_dir.join("index");
-        let index = env.exec.run(Lane::Disk, move || Index::open(&root, IndexOptions::default())).await?;
-        let index = Arc::new(index);
-        let spool_dir = env.data_dir.join("spool");
-        let settled = index.clone();
-        let spool = env
-            .exec
-            .run(Lane::Disk, move || {
-                let spool = Spool::open(&spool_dir)?;
-                rebuild::settle_spool(&settled, &spool)?;
-                Ok::<_, anyhow::Error>(spool)
-            })
-            .await?;
+        let (index, spool) = open_index_and_spool(&env).await?;
         let announcing = Arc::new(Pending::default());
         let placements = cluster.clone().map(|cluster| Arc::new(Placements::new(cluster)));
         let duty = duty(placements.as_ref(), &announcing);
@@ -176,13 +164,8 @@ impl Node {
             custody: custody(placements.as_ref(), &announcing, &config),
         };
         let housekeeper = Arc::new(Housekeeper::new(parts));
-        let users = config.http.users.clone();
-        let access = match users.as_os_str().is_empty() {
-            true => None,
-            false => Some(Arc::new(env.exec.run(Lane::Disk, move || Access::open(&users)).await?)),
-        };
-        let node = Node {
-            access,
+        let node = Arc::new(Node {
+            access: open_access(&env, &config).await?,
             housekeeper,
             env,
             config,
@@ -199,19 +182,43 @@ impl Node {
             querier,
             disk,
             workers,
-        };
-        let node = Arc::new(node);
-        if let Some(cluster) = &node.cluster {
-            cluster.methods().register(&[methods::STATUS], Arc::new(StatusHandler(Arc::downgrade(&node))));
-            cluster.methods().register(&Reads::METHODS, Arc::new(Reads::new(&node.querier)));
-        }
-        if let (Some(cluster), Some(replication)) = (&node.cluster, &node.replication) {
-            node.querier.join(cluster.clone(), Arc::new(Fresh(replication.clone())));
+        });
+        node.take_part();
+        Ok((node, loops))
+    }
+
+    /// From now on it answers the other members of its cluster, and asks them.
+    fn take_part(self: &Arc<Self>) {
+        let Some(cluster) = &self.cluster else { return };
+        cluster.methods().register(&[methods::STATUS], Arc::new(StatusHandler(Arc::downgrade(self))));
+        cluster.methods().register(&Reads::METHODS, Arc::new(Reads::new(&self.querier)));
+        if let Some(replication) = &self.replication {
+            self.querier.join(cluster.clone(), Arc::new(Fresh(replication.clone())));
             cluster.start();
             cluster.run_beside(replication.clone().run());
         }
-        Ok((node, loops))
     }
+}
+
+/// The index, and the spool, of which the index knows all.
+async fn open_index_and_spool(env: &Env) -> anyhow::Result<(Arc<Index>, Spool)> {
+    let [index_dir, spool_dir] = ["index", "spool"].map(|name| env.data_dir.join(name));
+    let open = move || {
+        let index = Arc::new(Index::open(&index_dir, IndexOptions::default())?);
+        let spool = Spool::open(&spool_dir)?;
+        rebuild::settle_spool(&index, &spool)?;
+        Ok((index, spool))
+    };
+    env.exec.run(Lane::Disk, open).await
+}
+
+/// Who may come in over HTTP; none where anyone may.
+async fn open_access(env: &Env, config: &Config) -> anyhow::Result<Option<Arc<Access>>> {
+    let users = config.http.users.clone();
+    if users.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(env.exec.run(Lane::Disk, move || Access::open(&users)).await?)))
 }
 
 /// Who packs what: a node that stands alone everything, a member what it is the primary of.
