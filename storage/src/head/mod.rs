@@ -6,6 +6,7 @@
 //! nor queries wait for whoever compresses.
 
 mod extent;
+mod leaving;
 mod origin;
 mod parked;
 
@@ -13,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::extent::{BlockExtent, HeadSize};
+use self::leaving::Leaving;
 use self::origin::Origin;
 pub use self::origin::{Coverage, Source};
 pub use self::parked::{Packed, Parcel};
@@ -89,14 +91,6 @@ struct State {
     covered: PushSet,
     /// Removed from the map of heads: entries must go to another.
     retired: bool,
-}
-
-/// What is about to be let go, since others' packs hold it, the oldest first.
-#[derive(Debug, Default)]
-struct Leaving {
-    chunks: Vec<KeptChunk>,
-    blocks: Vec<Arc<FullBlock>>,
-    parked: Vec<Arc<Parked>>,
 }
 
 /// What became of an append.
@@ -239,7 +233,7 @@ impl Head {
     /// Takes out all chunks that are closed; none if there are none, or if a flush is under way.
     pub fn begin_flush(&self) -> Option<Flushing> {
         let mut state = self.state();
-        if state.chunks.is_empty() || !state.flushing.is_empty() || state.is_leaving() {
+        if state.chunks.is_empty() || !state.flushing.is_empty() || !state.leaving.is_empty() {
             return None;
         }
         state.flushing = std::mem::take(&mut state.chunks);
@@ -265,63 +259,6 @@ impl Head {
             flushing.append(&mut state.chunks);
             state.chunks = flushing;
         }
-    }
-
-    /// Begins to let go of all entries of the pushes in `covered`, and of those that packs hold: whole blocks, from the
-    /// oldest on, up to the first that holds anything else. Says how far the log is covered without them; none if there is
-    /// nothing to let go, or if a flush is under way. What is let go stays visible, and named, until [`Head::end_leaving`].
-    pub fn begin_leaving(&self, covered: &PushSet) -> Option<Coverage> {
-        let mut building = self.building();
-        let mut state = self.state();
-        if !state.flushing.is_empty() || state.is_leaving() {
-            return None;
-        }
-        state.complete(std::mem::take(&mut *building));
-        let state = &mut *state;
-        let mut covered = covered.clone();
-        covered.merge(&state.covered);
-        let is_covered = |origin: &Origin| origin.is_covered(&covered);
-        let chunks = state.chunks.iter().take_while(|kept| is_covered(&kept.origin)).count();
-        let all = chunks == state.chunks.len();
-        let blocks = state.full.iter().take_while(|block| all && is_covered(&block.origin)).count();
-        let all = all && blocks == state.full.len();
-        let open = all && is_covered(&state.open.origin);
-        let all = all && (open || state.open.text.is_empty());
-        let parked = state.parked.iter().take_while(|parked| all && parked.is_covered(&covered)).count();
-        state.leaving.chunks = state.chunks.drain(..chunks).collect();
-        state.leaving.blocks = state.full.drain(..blocks).collect();
-        if open {
-            state.leaving.blocks.push(Arc::new(std::mem::take(&mut state.open)));
-        }
-        state.leaving.parked = state.parked.drain(..parked).collect();
-        state.parked_turn += 1;
-        let mut coverage = Coverage::default();
-        state.leaving_origins().for_each(|origin| coverage.merge(origin.coverage()));
-        state.leaving.parked.iter().for_each(|parked| coverage.merge(parked.origin().coverage()));
-        state.is_leaving().then_some(coverage)
-    }
-
-    /// Notes that others' packs, which the index knows by now, hold all entries of these pushes. What of them cannot be
-    /// let go of yet need not be named any more.
-    pub fn on_covered(&self, pushes: &PushSet) {
-        self.state().covered.merge(pushes);
-    }
-
-    /// Ends what [`Head::begin_leaving`] began: the index knows of it, and it is let go; or it does not, and everything is
-    /// kept as it was.
-    pub fn end_leaving(&self, indexed: bool) {
-        let mut state = self.state();
-        let Leaving { mut chunks, mut blocks, parked } = std::mem::take(&mut state.leaving);
-        if !indexed {
-            chunks.append(&mut state.chunks);
-            state.chunks = chunks;
-            // Newer entries may be in blocks by now, and what is parked stands behind all blocks.
-            blocks.extend(unpack(&parked));
-            blocks.into_iter().rev().for_each(|block| state.full.push_front(block));
-            return;
-        }
-        // Only what something here still refers to need be remembered.
-        state.covered = state.pushes().filter(|push| state.covered.contains(*push)).collect();
     }
 
     /// The pushes that it holds entries of, in order of arrival, none of which packs hold.
@@ -480,7 +417,7 @@ impl State {
     }
 
     fn next_to_seal(&self) -> Option<Arc<FullBlock>> {
-        self.full.front().filter(|_| !self.is_leaving()).cloned()
+        self.full.front().filter(|_| self.leaving.is_empty()).cloned()
     }
 
     fn complete(&mut self, building: ChunkBuilder) {
@@ -498,12 +435,7 @@ impl State {
             && self.chunks.is_empty()
             && self.flushing.is_empty()
             && self.parked.is_empty()
-            && !self.is_leaving()
-    }
-
-    fn is_leaving(&self) -> bool {
-        let Leaving { chunks, blocks, parked } = &self.leaving;
-        !(chunks.is_empty() && blocks.is_empty() && parked.is_empty())
+            && self.leaving.is_empty()
     }
 
     /// Chunks that are closed, the oldest first.
@@ -517,11 +449,6 @@ impl State {
         full.map(|block| &block.text).chain([&self.open.text])
     }
 
-    fn leaving_origins(&self) -> impl Iterator<Item = &Origin> {
-        let chunks = self.leaving.chunks.iter().map(|kept| &kept.origin);
-        chunks.chain(self.leaving.blocks.iter().map(|block| &block.origin))
-    }
-
     /// Origins of the blocks that no flush has taken, the oldest first.
     fn origins(&self) -> impl Iterator<Item = &Origin> {
         let chunks = self.chunks.iter().map(|kept| &kept.origin);
@@ -532,7 +459,7 @@ impl State {
     /// The pushes that brought it, in order of arrival; one may come several times in a row.
     fn pushes(&self) -> impl Iterator<Item = PushId> {
         let parked = |parked: &Arc<Parked>| parked.push();
-        let leaving = self.leaving_origins().flat_map(Origin::pushes);
+        let leaving = self.leaving.origins().flat_map(Origin::pushes);
         let leaving = leaving.chain(self.leaving.parked.iter().filter_map(parked));
         let blocks = self.flushing.iter().map(|kept| &kept.origin).chain(self.origins());
         leaving.chain(blocks.flat_map(Origin::pushes)).chain(self.parked.iter().filter_map(parked))
