@@ -1,6 +1,9 @@
 // Opens a page in a real browser at a width, and prints as JSON what a reader would see, and what went wrong.
 const { chromium } = require("playwright-core");
 
+// Far beyond what a busy machine needs.
+const PATIENCE_MS = 120_000;
+
 // Runs in the page.
 function look() {
   const seen = (element) => {
@@ -35,9 +38,10 @@ function look() {
 (async () => {
   const [url, width] = process.argv.slice(2);
   const quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update"];
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: quiet });
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"];
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: quiet, timeout: PATIENCE_MS });
   const page = await browser.newPage({ viewport: { width: Number(width), height: 900 } });
+  page.setDefaultTimeout(PATIENCE_MS);
   const errors = [];
   const requests = [];
   page.on("pageerror", (error) => errors.push(String(error)));
