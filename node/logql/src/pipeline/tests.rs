@@ -192,6 +192,8 @@ fn parsers_extract_only_what_somebody_looks_at() {
     check("| json", &only(&[]), "not JSON", Some("not JSON | app=x"));
     check("| json", &only(&["a"]), r#"{"a":"1",damage"#, Some(r#"{"a":"1",damage | p:a=1 app=x"#));
     check("| json", &only(&["z"]), "not JSON", Some("not JSON | p:__error__=JSONParserErr app=x"));
+    check("| logfmt | unpack", &only(&["a"]), "a=1", Some("a=1 | p:a=1 app=x"));
+    check("| unpack", &only(&["a"]), "a=1", Some("a=1 | p:__error__=JSONParserErr app=x"));
     check("| unpack |= \"l\"", &only(&[]), r#"{"a":"1","_entry":"l"}"#, Some("l | app=x"));
 }
 

@@ -14,12 +14,12 @@ pub(crate) fn rate(samples: &[Placed], (from, to): (i64, i64), seconds: f64) -> 
     let sampled = elapsed(first.ts, last.ts);
     let spacing = sampled / (samples.len() - 1) as f64;
     let increase = increase(samples);
-    let mut to_start = elapsed(from, first.ts);
+    let mut to_start = reach(elapsed(from, first.ts), spacing);
     if increase > 0.0 && first.value >= 0.0 {
         // A counter is never below zero: its line is not drawn back beyond the point where it crosses zero.
         to_start = to_start.min(sampled * (first.value / increase));
     }
-    let stretched = sampled + reach(to_start, spacing) + reach(elapsed(last.ts, to), spacing);
+    let stretched = sampled + to_start + reach(elapsed(last.ts, to), spacing);
     increase * (stretched / sampled) / seconds
 }
 
@@ -56,6 +56,12 @@ mod tests {
     #[test]
     fn a_counter_is_not_drawn_back_below_zero() {
         check(&[(3, 0.0), (23, 5.0), (43, 9.0)], (-60, 60), 9.0 * 57.0 / 40.0 / 120.0);
+    }
+
+    #[test]
+    fn where_it_crosses_zero_can_only_shorten_the_reach_of_a_far_first_sample() {
+        check(&[(180, 40.0), (210, 100.0)], (120, 210), 60.0 * 45.0 / 30.0 / 90.0);
+        check(&[(180, 20.0), (210, 80.0)], (120, 210), 60.0 * 40.0 / 30.0 / 90.0);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn unpack(
         Ok(true) if take_labels(line, extract, scratch) == Flow::Drop => Unpacked::Drop,
         Ok(true) => Unpacked::Line,
         Err(error) => {
-            if !extract.needs.nothing() {
+            if !extract.satisfied() {
                 extract.labels.set_error(LineError::Json, format_args!("{error}"));
             }
             Unpacked::Same
