@@ -113,7 +113,12 @@ impl Node {
         )
         .await?;
         let me = cluster.as_ref().map(|cluster| cluster.me().as_str());
-        let deletes = Arc::new(Deletes::open(env.clone(), limits.clone(), me).await?);
+        let retention = Arc::new(Retention::new(&limits)?);
+        let deletes = Deletes::open(env.clone(), limits.clone(), retention.clone(), me).await?;
+        let deletes = Arc::new(deletes);
+        if is_empty(&config, &index, &ingester, &store).await? {
+            deletes.begin_empty();
+        }
         let rules = Arc::new(Rules::open(env.clone(), limits.clone()).await?);
         let replication = cluster.clone().zip(placements.clone()).map(|(cluster, placements)| {
             let parts = replication::Parts {
@@ -131,7 +136,6 @@ impl Node {
             };
             Replication::open(parts, placements, announcing.clone())
         });
-        let retention = Arc::new(Retention::new(&limits)?);
         let distributor = Arc::new(Distributor::new(
             env.clone(),
             limits.clone(),
@@ -161,6 +165,7 @@ impl Node {
             metrics: metrics.clone(),
             disk: disk.clone(),
             workers: workers.clone(),
+            deletes: deletes.clone(),
             custody: custody(placements.as_ref(), &announcing, &config),
         };
         let housekeeper = Arc::new(Housekeeper::new(parts));
@@ -227,6 +232,19 @@ fn duty(placements: Option<&Arc<Placements>>, announcing: &Arc<Pending>) -> Arc<
         None => Arc::new(Alone),
         Some(placement) => Arc::new(OwnersDuty { placement, announcing: announcing.clone() }),
     }
+}
+
+/// Whether nothing was here before this start, neither in heads nor in packs. Of a store that all share others take care.
+async fn is_empty(
+    config: &Config,
+    index: &Index,
+    ingester: &Ingester,
+    store: &ChunkStore,
+) -> anyhow::Result<bool> {
+    if !ingester.heads().all().is_empty() || !index.days()?.is_empty() {
+        return Ok(false);
+    }
+    Ok(!config.server.chunk_store.is_empty() || store.folders("").await?.is_empty())
 }
 
 /// Who merges, rewrites and deletes packs. A store that the operator names is taken to be everybody's.

@@ -148,7 +148,7 @@ async fn serve(birth: Birth, store: FaultyStore, config: Config, nodes: Nodes) -
     node.housekeeper.prepare().await;
     let keeping = tokio::spawn({
         let node = Arc::clone(&node);
-        async move { Box::pin(node.housekeeper.run(&node.ingester, &node.deletes)).await }
+        async move { Box::pin(node.housekeeper.run(&node.ingester)).await }
     });
     let socket = network.bind(host, HTTP_PORT)?;
     let left = tokio::select! {

@@ -8,6 +8,7 @@ use grapevine_storage::index::{Index, IndexOptions};
 
 use super::serve::{ConfigArgs, lock};
 use crate::cluster::home;
+use crate::deletes::Deletes;
 use crate::disk::DiskGate;
 use crate::env::Env;
 use crate::housekeeping::custody::Everything;
@@ -48,7 +49,9 @@ pub(super) async fn open(args: &ConfigArgs) -> Result<Stopped> {
     let store = open_store(&config, env.seed, |name| std::env::var(name).ok())?;
     let index = Arc::new(Index::open(&dir.join("index"), IndexOptions::default())?);
     let spool = Spool::open(&dir.join("spool"))?;
-    let retention = Arc::new(Retention::new(&config.tenant_limits())?);
+    let limits = Arc::new(config.tenant_limits());
+    let retention = Arc::new(Retention::new(&limits)?);
+    let deletes = Arc::new(Deletes::open(env.clone(), limits, retention.clone(), None).await?);
     let is_member = home::key(&dir)?.is_some();
     let metrics = Metrics::new();
     let parts = Parts {
@@ -62,6 +65,7 @@ pub(super) async fn open(args: &ConfigArgs) -> Result<Stopped> {
         disk: Arc::new(DiskGate::default()),
         workers: Workers::new(metrics.clone()),
         metrics,
+        deletes,
     };
     Ok(Stopped { keeper: Housekeeper::new(parts), index, store, spool, is_member, _lock })
 }

@@ -181,7 +181,7 @@ pub async fn serve(
     node.housekeeper.prepare().await;
     let keeping = tokio::spawn({
         let node = node.clone();
-        async move { Box::pin(node.housekeeper.run(&node.ingester, &node.deletes)).await }
+        async move { Box::pin(node.housekeeper.run(&node.ingester)).await }
     });
     door.open(server::router(node.clone()));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "grapevine listens");

@@ -3,20 +3,21 @@
 //!
 //! Each member of a cluster keeps all requests, and each carries them out on what it has. A request is done once all
 //! members have said so. Its lines stay hidden, and are looked for in packs that turn up, for as long after that as owners
-//! that were away may bring them back.
+//! that were away may bring them back; and anew when somebody is there who has not said so.
 
 pub mod file;
 pub mod matcher;
+mod memory;
 pub mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use anyhow::Context;
 use grapevine_logql::quantity::format_go_duration;
-use grapevine_storage::index::TimeRange;
+use grapevine_storage::index::{Day, TimeRange};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -25,17 +26,14 @@ pub use self::request::DeleteRequest;
 use self::request::{Name, Requests, merge};
 use crate::env::Env;
 use crate::exec::Lane;
+use crate::housekeeping::retention::Retention;
 use crate::ingester::covered;
 use crate::limits::{DeletionMode, TenantLimits};
 
-/// Requests of all tenants that are kept, those already carried out included: each costs every query that it
-/// overlaps, and all are written whenever one changes.
+/// Requests of all tenants that may be listed: each that is not carried out costs every query that it overlaps.
 pub const REQUESTS_MAX: usize = 10_000;
-/// The same with those taken back, which are kept so that no member brings them up again.
+/// Those that are kept, so that nobody who was away brings lines or requests back: all are written whenever one changes.
 const KEPT_MAX: usize = 2 * REQUESTS_MAX;
-/// How long a request is kept after it was carried out or taken back: a member that was away for longer may bring up what
-/// it has of it.
-const KEPT_FOR: i64 = 30 * 86_400 * 1_000_000_000;
 
 /// What has become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,11 +73,14 @@ pub enum DeleteError {
 pub struct Deletes {
     env: Env,
     limits: Arc<TenantLimits>,
+    retention: Arc<Retention>,
     path: PathBuf,
     /// This node's name among the members; empty if it stands alone.
     me: String,
     /// How long after a request is done its lines may be brought back, ns.
     late: i64,
+    /// When this process began, if nothing was here.
+    began_empty: OnceLock<i64>,
     state: RwLock<State>,
     /// How many in a hundred of a request's packs are through.
     progress: Mutex<BTreeMap<Name, u8>>,
@@ -109,7 +110,12 @@ impl Deletes {
     ///
     /// # Errors
     /// The file cannot be read: to go on without it would bring deleted lines back.
-    pub async fn open(env: Env, limits: Arc<TenantLimits>, me: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn open(
+        env: Env,
+        limits: Arc<TenantLimits>,
+        retention: Arc<Retention>,
+        me: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let path = env.data_dir.join("deletes.json");
         let late = me.map_or(0, |_| covered::MEMORY.as_nanos() as i64);
         let me = me.unwrap_or_default().to_owned();
@@ -118,7 +124,13 @@ impl Deletes {
         let state = State::of(requests, [me.clone()].into(), late, env.clock.now(), &limits);
         let state = state.context("read the delete requests")?;
         let (state, writing) = (RwLock::new(state), tokio::sync::Mutex::default());
-        Ok(Deletes { env, limits, path, me, late, state, progress: Mutex::default(), writing })
+        let (progress, began_empty) = (Mutex::default(), OnceLock::new());
+        Ok(Deletes { env, limits, retention, path, me, late, began_empty, state, progress, writing })
+    }
+
+    /// Notes that nothing is here, so that this node need not look for what others had done with before.
+    pub fn begin_empty(&self) {
+        self.began_empty.get_or_init(|| self.env.clock.now());
     }
 
     /// Makes a request; once this returns, queries obey it, and go on to after a crash. The same request made twice
@@ -146,9 +158,9 @@ impl Deletes {
             processed: BTreeMap::new(),
         };
         self.compile(&request).map_err(DeleteError::Query)?;
+        let members = self.state.read().expect(POISON).members.clone();
         self.change(|requests| {
-            let living = requests.values().filter(|request| !request.is_cancelled()).count();
-            if living >= REQUESTS_MAX || requests.len() >= KEPT_MAX {
+            if requests.values().filter(|request| self.is_listed(request, &members)).count() >= REQUESTS_MAX {
                 return Err(DeleteError::TooMany);
             }
             loop {
@@ -209,9 +221,14 @@ impl Deletes {
     pub fn list(&self, tenant: &str) -> Vec<DeleteRequest> {
         let state = self.state.read().expect(POISON);
         let own = state.requests.values().filter(|request| request.tenant == tenant);
-        let mut own: Vec<DeleteRequest> = own.filter(|request| !request.is_cancelled()).cloned().collect();
+        let own = own.filter(|request| self.is_listed(request, &state.members));
+        let mut own: Vec<DeleteRequest> = own.cloned().collect();
         own.sort_by_key(|request| request.created_at);
         own
+    }
+
+    fn is_listed(&self, request: &DeleteRequest, members: &BTreeSet<String>) -> bool {
+        !request.is_cancelled() && !memory::is_past(request, members, self.env.clock.now())
     }
 
     /// What has become of a request: what the member that is least far says.
@@ -238,6 +255,16 @@ impl Deletes {
                 && self.limits.of(&request.tenant).deletion_mode == DeletionMode::FilterAndDelete
         };
         state.requests.values().filter(is_due).cloned().collect()
+    }
+
+    /// Whether a member has ever deleted lines of a tenant's day.
+    pub fn concern(&self, tenant: &str, day: Day) -> bool {
+        let times = day.timestamps();
+        let overlaps =
+            |request: &DeleteRequest| request.start <= *times.end() && *times.start() <= request.end;
+        let state = self.state.read().expect(POISON);
+        let mut own = state.requests.values().filter(|request| request.tenant == tenant);
+        own.any(|request| !request.processed.is_empty() && overlaps(request))
     }
 
     /// All that is known of requests, those taken back included: what members tell each other.
@@ -280,11 +307,7 @@ impl Deletes {
             }
         });
         self.change(|requests| {
-            let merged = merge(std::mem::take(requests), theirs);
-            if merged.len() > KEPT_MAX {
-                return Err(DeleteError::TooMany);
-            }
-            *requests = merged;
+            *requests = merge(std::mem::take(requests), theirs);
             Ok(())
         })
         .await
@@ -293,15 +316,30 @@ impl Deletes {
     /// Says who has to carry requests out from now on.
     ///
     /// # Errors
-    /// A request cannot be compiled, although it could before.
+    /// A request cannot be compiled, although it could before, or the file cannot be written.
     pub async fn set_members(&self, members: BTreeSet<String>) -> anyhow::Result<()> {
         if self.state.read().expect(POISON).members == members {
             return Ok(());
         }
-        let _one_at_a_time = self.writing.lock().await;
-        let state = State::of(self.known(), members, self.late, self.env.clock.now(), &self.limits)?;
-        *self.state.write().expect(POISON) = state;
-        Ok(())
+        {
+            let _one_at_a_time = self.writing.lock().await;
+            let state = State::of(self.known(), members, self.late, self.env.clock.now(), &self.limits)?;
+            *self.state.write().expect(POISON) = state;
+        }
+        // What was heard before it was known who is there.
+        Ok(self.change(|_| Ok(())).await?)
+    }
+
+    /// Takes for carried out here what others had done with when this node began with nothing.
+    fn take_over(&self, requests: &mut Requests, members: &BTreeSet<String>) {
+        let Some(began) = self.began_empty.get() else { return };
+        let others = members.iter().filter(|member| **member != self.me).cloned().collect();
+        for request in requests.values_mut() {
+            let over = request.done_at(&others).filter(|at| at.saturating_add(self.late) <= *began);
+            if let Some(at) = over {
+                request.processed.entry(self.me.clone()).or_insert(at);
+            }
+        }
     }
 
     fn cancel_period(&self, tenant: &str) -> i64 {
@@ -343,12 +381,13 @@ impl Deletes {
         let now = self.env.clock.now();
         let mut requests = before.clone();
         let outcome = change(&mut requests)?;
-        requests.retain(|_, request| {
-            let ended = if request.is_cancelled() { request.cancelled_at } else { request.done_at(&members) };
-            ended.is_none_or(|at| now.saturating_sub(at) <= KEPT_FOR)
-        });
+        self.take_over(&mut requests, &members);
+        memory::forget(&mut requests, &members, &self.retention, now, KEPT_MAX);
         if requests == before {
             return Ok(outcome);
+        }
+        if requests.len() > KEPT_MAX.max(before.len()) {
+            return Err(DeleteError::TooMany);
         }
         let state = State::of(requests.clone(), members, self.late, now, &self.limits)?;
         let path = self.path.clone();

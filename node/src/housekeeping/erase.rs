@@ -113,12 +113,12 @@ impl Batch {
 
 impl Housekeeper {
     /// One round over the requests that are due.
-    pub(crate) async fn erase(&self, ingester: &Ingester, deletes: &Deletes) -> anyhow::Result<()> {
+    pub(crate) async fn erase(&self, ingester: &Ingester) -> anyhow::Result<()> {
         if self.disk.rung() >= Rung::ReadOnly {
             return Ok(());
         }
         let mut by_tenant: BTreeMap<String, Vec<DeleteRequest>> = BTreeMap::new();
-        for request in deletes.due() {
+        for request in self.deletes.due() {
             by_tenant.entry(request.tenant.clone()).or_default().push(request);
         }
         let is_due = |(tenant, id): &(String, String)| {
@@ -128,21 +128,14 @@ impl Housekeeper {
         let mut outcome = Ok(());
         let mut budget = PACKS_A_ROUND;
         for (tenant, requests) in by_tenant {
-            let erased = self
-                .erase_batch(Batch::new(tenant, requests, deletes)?, ingester, deletes, &mut budget)
-                .await;
+            let batch = Batch::new(tenant, requests, &self.deletes)?;
+            let erased = self.erase_batch(batch, ingester, &mut budget).await;
             outcome = outcome.and(erased);
         }
         outcome
     }
 
-    async fn erase_batch(
-        &self,
-        batch: Batch,
-        ingester: &Ingester,
-        deletes: &Deletes,
-        budget: &mut usize,
-    ) -> anyhow::Result<()> {
+    async fn erase_batch(&self, batch: Batch, ingester: &Ingester, budget: &mut usize) -> anyhow::Result<()> {
         let mut rounds = vec![Round::default(); batch.requests.len()];
         if !batch.in_heads(ingester).is_empty() {
             // All of them, so that the log lets go of the text too.
@@ -155,12 +148,12 @@ impl Housekeeper {
             outcome = outcome.and(self.erase_day(day, &batch, &mut rounds, budget).await);
         }
         for (request, round) in batch.requests.iter().zip(rounds) {
-            if deletes.is_done_here(request) {
+            if self.deletes.is_done_here(request) {
                 continue;
             }
-            deletes.note_progress(request, round.clean, round.packs);
+            self.deletes.note_progress(request, round.clean, round.packs);
             if self.is_done(request, &round) {
-                match deletes.mark_processed(&request.tenant, &request.id).await {
+                match self.deletes.mark_processed(&request.tenant, &request.id).await {
                     // It was taken back by force at the last moment.
                     Err(DeleteError::Unknown) => continue,
                     marked => marked?,

@@ -64,6 +64,7 @@ pub struct Housekeeper {
     spool: Spool,
     metrics: Arc<Metrics>,
     disk: Arc<DiskGate>,
+    deletes: Arc<Deletes>,
     custody: Arc<dyn Custody>,
     /// Packs that a merge or a deletion could not read: they are tried again when all is reconciled, not every minute.
     unmergeable: Mutex<Vec<PackId>>,
@@ -132,6 +133,8 @@ pub struct Parts {
     pub disk: Arc<DiskGate>,
     /// Where workers are listed.
     pub workers: Arc<Workers>,
+    /// What is to be deleted.
+    pub deletes: Arc<Deletes>,
     /// Which packs are this node's to look after.
     pub custody: Arc<dyn Custody>,
 }
@@ -139,7 +142,8 @@ pub struct Parts {
 impl Housekeeper {
     /// Over the parts of a node.
     pub fn new(parts: Parts) -> Self {
-        let Parts { env, config, retention, index, store, spool, metrics, disk, workers, custody } = parts;
+        let Parts { env, config, retention, index, store, spool, metrics, disk, workers, deletes, custody } =
+            parts;
         let staff = Staff::among(&workers);
         staff.merge.set_rate(Some(config.housekeeping.merge_rate_max.0));
         if !custody.sees_all() {
@@ -155,6 +159,7 @@ impl Housekeeper {
             spool,
             metrics,
             disk,
+            deletes,
             custody,
             unmergeable: Mutex::default(),
             single: Mutex::default(),
@@ -167,8 +172,8 @@ impl Housekeeper {
         }
     }
 
-    /// Works until it is dropped, beside the ingester and for the requests to delete.
-    pub async fn run(&self, ingester: &Ingester, deletes: &Deletes) {
+    /// Works until it is dropped, beside the ingester.
+    pub async fn run(&self, ingester: &Ingester) {
         let staff = &self.staff;
         tokio::join!(
             staff.disk.keep(Rhythm::every(DISK_INTERVAL), || self.watch_disk()),
@@ -176,7 +181,7 @@ impl Housekeeper {
             staff.mend.keep(Rhythm::every(MEND_INTERVAL), || self.alone(self.mend())),
             staff.retention.keep(Rhythm::every(TIDY_INTERVAL), || self.alone(self.expire())),
             staff.delete.keep(Rhythm::every(TIDY_INTERVAL), || async {
-                let erased = self.alone(self.erase(ingester, deletes)).await;
+                let erased = self.alone(self.erase(ingester)).await;
                 ingester.wake_shipper();
                 erased
             }),

@@ -107,9 +107,13 @@ impl Housekeeper {
         }
         // As they were merged first, as far as that is known.
         batch.sort_by_key(|pack| (pack.record.first_ts, pack.id));
-        let spool = self.spool.clone();
+        let (spool, deletes) = (self.spool.clone(), self.deletes.clone());
         self.merge_into(day, batch, move |index, old, pack| {
-            let is_new = commit(index, &lost, old, pack, expired, now)?;
+            let tenant = &lost.record.tenant;
+            // Who came after a request was carried out knows of it by its name alone.
+            let was_erased = index.was_erased(tenant)? || deletes.concern(tenant, day);
+            let left_out = LeftOut { expired, was_erased };
+            let is_new = commit(index, &lost, old, pack, left_out, now)?;
             if !is_new {
                 spool.remove(&pack.record.object_key)?;
             }
@@ -185,14 +189,21 @@ pub fn replaced_by(gone: &[(PackId, Option<PackId>)], pack: PackId) -> Vec<PackI
     found.split_off(1)
 }
 
-/// Puts a pack in the place of a lost one, or beside it where it holds less; `expired` is what of the old ones was left out.
-/// Returns whether it is there now.
+/// What a pack that is made anew need not hold.
+struct LeftOut {
+    /// Of the old packs, for its age.
+    expired: Size,
+    /// Whether lines of the tenant's day were deleted.
+    was_erased: bool,
+}
+
+/// Puts a pack in the place of a lost one, or beside it where it holds less. Returns whether it is there now.
 fn commit(
     index: &DayIndex,
     lost: &Lost,
     old: &[PackId],
     pack: &NewPack,
-    expired: Size,
+    LeftOut { expired, was_erased }: LeftOut,
     now: i64,
 ) -> anyhow::Result<bool> {
     let beside = beside(index, lost, old)?;
@@ -210,7 +221,7 @@ fn commit(
     let mut size = Size::of(&pack.record);
     size.add(expired.entries, expired.text_bytes);
     let is_whole = size == Size::of(&lost.record);
-    if is_gone || !is_whole && index.was_erased(&lost.record.tenant)? {
+    if is_gone || !is_whole && was_erased {
         index.note_made_anew(lost.id, &lost.tried(None))?;
         return Ok(false);
     }

@@ -118,11 +118,7 @@ impl Replication {
         if !is_placed || !self.placement.knows_others() {
             return Ok(());
         }
-        let members = placement.ring().members().iter().map(|member| member.id.to_string()).collect();
-        if let Err(error) = self.parts.deletes.set_members(members).await {
-            let error = format!("{error:#}");
-            tracing::error!(error, "delete requests are not carried out for all members");
-        }
+        self.tell_deletes_of(&placement).await;
         lock(&self.learnt).peers.retain(|id, incarnation| {
             placement.live_peers().any(|peer| peer.id == *id && peer.incarnation == *incarnation)
         });
@@ -150,6 +146,16 @@ impl Replication {
         }
         self.parts.cluster.set_active().await;
         self.forget_parts().await
+    }
+
+    /// Says who has to carry out delete requests. One that was away may have lines that all others have deleted: they are
+    /// hidden before any are taken from it.
+    async fn tell_deletes_of(&self, placement: &Placement) {
+        let members = placement.ring().members().iter().map(|member| member.id.to_string()).collect();
+        if let Err(error) = self.parts.deletes.set_members(members).await {
+            let error = format!("{error:#}");
+            tracing::error!(error, "delete requests are not carried out for all members");
+        }
     }
 
     /// Learns from all about the latest days, and those that were asked about.
@@ -185,6 +191,7 @@ impl Replication {
         }
         // One at a time: who waits finds it done.
         let _turn = self.learning.lock().await;
+        self.tell_deletes_of(&placement).await;
         let mut steps = Steps::of(&self.parts.staff.learn);
         for (id, life) in lives {
             if !lock(&self.learnt).knows_life(id, life) {

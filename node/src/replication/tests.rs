@@ -80,10 +80,14 @@ impl Trio {
 
     /// One more member.
     async fn join(&mut self) -> usize {
+        self.join_at(NOW).await
+    }
+
+    async fn join_at(&mut self, now: i64) -> usize {
         let n = self.nodes.len();
         let name = ("cluster.name".to_owned(), format!("n{n}"));
         let flags = self.joining.iter().cloned().chain([name]).collect();
-        self.nodes.push(Some(Testbed::open(tempfile::tempdir().unwrap(), NOW, flags).await));
+        self.nodes.push(Some(Testbed::open(tempfile::tempdir().unwrap(), now, flags).await));
         self.until_active(n + 1).await;
         n
     }

@@ -36,7 +36,7 @@ impl Bed {
     async fn tidy(&self, day: Day, hour: i64) {
         self.set_time(day, hour);
         self.keeper().expire().await.unwrap();
-        self.keeper().erase(&self.node.ingester, &self.node.deletes).await.unwrap();
+        self.keeper().erase(&self.node.ingester).await.unwrap();
         self.node.ingester.flush_all().await.unwrap();
     }
 

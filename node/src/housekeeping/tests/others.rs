@@ -63,6 +63,7 @@ impl Bed {
             metrics: node.metrics.clone(),
             disk: node.disk.clone(),
             workers: Workers::new(node.metrics.clone()),
+            deletes: node.deletes.clone(),
             custody: Arc::new(custody),
         })
     }

@@ -180,7 +180,7 @@ async fn what_was_deleted_on_request_does_not_come_back_with_packs_from_before()
     bed.node.deletes.create("fake", r#"{app="a"} |= "secret=1""#, 0, bed.clock.now()).await.unwrap();
     for hour in [15, 16, 17] {
         bed.set_time(tomorrow(), hour);
-        bed.keeper().erase(&bed.node.ingester, &bed.node.deletes).await.unwrap();
+        bed.keeper().erase(&bed.node.ingester).await.unwrap();
         bed.keeper().compact().await.unwrap();
         bed.tidy_up(hour).await;
     }
@@ -191,4 +191,22 @@ async fn what_was_deleted_on_request_does_not_come_back_with_packs_from_before()
     bed.keeper().reconcile().await.unwrap();
     assert_eq!(bed.found(), known, "nothing was taken in");
     assert_eq!(bed.node.metrics.missing_packs.get(), 1);
+}
+
+#[tokio::test]
+async fn nor_where_only_the_request_tells_that_lines_were_deleted() {
+    let (bed, saved) = Bed::merged().await;
+    std::fs::remove_file(bed.objects().remove(0)).unwrap();
+    // As of one that came when all was over, and knows of it from the others.
+    bed.set_time(DAY, 20);
+    let id = bed.node.deletes.create("fake", r#"{app="c"}"#, 0, bed.clock.now()).await.unwrap();
+    bed.node.deletes.mark_processed("fake", &id).await.unwrap();
+    bed.set_time(tomorrow(), 14);
+    restore(&saved[..3]);
+    bed.keeper().reconcile().await.unwrap();
+    bed.tidy_up(15).await;
+    assert_eq!((bed.node.metrics.missing_packs.get(), bed.found()), (1, pairs(&[("a", 1), ("b", 1)])));
+    restore(&saved);
+    bed.keeper().reconcile().await.unwrap();
+    assert_eq!(bed.node.metrics.missing_packs.get(), 0, "as much as was lost is the lost one");
 }

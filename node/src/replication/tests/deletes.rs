@@ -27,7 +27,7 @@ impl Trio {
                 for bed in self.nodes.iter().flatten() {
                     let node = &bed.node;
                     node.housekeeper.expire().await.unwrap();
-                    node.housekeeper.erase(&node.ingester, &node.deletes).await.unwrap();
+                    node.housekeeper.erase(&node.ingester).await.unwrap();
                     bed.flush().await;
                 }
                 // As every minute, but about no day that is not asked about.
@@ -118,7 +118,7 @@ async fn a_request_made_or_taken_back_on_one_node_is_known_to_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_deleted_is_in_no_pack_and_a_node_that_was_away_does_not_bring_it_back() {
+async fn what_is_deleted_is_in_no_pack_and_a_node_that_was_away_for_long_does_not_bring_it_back() {
     let mut trio = Trio::new(true).await;
     trio.push(0, 1).await;
     trio.push(0, 2).await;
@@ -132,8 +132,15 @@ async fn what_is_deleted_is_in_no_pack_and_a_node_that_was_away_does_not_bring_i
     assert!(!trio.stores("line 1 of") && trio.stores("line 2 of"));
     trio.learn(0).await;
     trio.until("it waits for who is away", |node| statuses(node) == [Status::Received]).await;
-    // Longer than covered pushes are remembered.
-    now += 24 * HOUR;
+    // Longer than covered pushes are remembered and requests listed; the others do not count it any more, and have had
+    // reason to forget.
+    now += 40 * 24 * HOUR;
+    for bed in trio.nodes.iter().flatten() {
+        bed.set_clock(now);
+        bed.node.deletes.set_members(["n0", "n1"].map(str::to_owned).into()).await.unwrap();
+        assert!(statuses(&bed.node).is_empty(), "it is past");
+        bed.node.deletes.create("another", r#"{app="a"}"#, 0, 1).await.unwrap();
+    }
     trio.start_at(now, 2, left).await;
     trio.until("who was away hears of it", |node| statuses(node).len() == 1).await;
     assert_eq!(trio.found().await, [(0, STREAMS); 3]);
@@ -146,9 +153,16 @@ async fn what_is_deleted_is_in_no_pack_and_a_node_that_was_away_does_not_bring_i
         trio.nodes.iter().flatten().all(|bed| !bed.node.deletes.due().is_empty()),
         "late entries may come"
     );
-    trio.nodes.iter().flatten().for_each(|bed| bed.set_clock(now + 7 * HOUR));
-    assert!(trio.nodes.iter().flatten().all(|bed| bed.node.deletes.due().is_empty()));
+    now += 7 * HOUR;
+    trio.nodes.iter().flatten().for_each(|bed| bed.set_clock(now));
+    let is_over = |trio: &Trio| trio.nodes.iter().flatten().all(|bed| bed.node.deletes.due().is_empty());
+    assert!(is_over(&trio));
     assert_eq!(trio.found().await, [(0, STREAMS); 3], "nothing hides them any more: they are gone");
+    // Who comes with nothing has nothing to look for, nor have the others.
+    let joiner = trio.join_at(now).await;
+    assert_eq!(statuses(&trio.bed(joiner).node), [Status::Processed]);
+    trio.learn(0).await;
+    assert!(is_over(&trio));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
