@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 
 use tempfile::TempDir;
 
-use crate::harness::cluster::{Site, agreed, ring};
+use crate::harness::cluster::{Site, agreed, grapevine, ring};
 use crate::harness::node::{Node, Serve};
 use crate::harness::push::Form;
 use crate::harness::until;
@@ -75,6 +75,22 @@ fn a_member_that_is_to_leave_when_stopped_hands_over_and_asks_systemd_for_time()
     assert!(said.starts_with("EXTEND_TIMEOUT_USEC=30000000\n"), "{said}");
     systemd.hears("STOPPING=1");
     agreed(&[one, two]);
+}
+
+#[test]
+fn the_command_to_leave_comes_back_when_the_node_has_handed_over_and_gone() {
+    let site = Site::new();
+    let [one, two] = [site.serve(1), site.joining(2)].map(|serve| serve.start_listening());
+    let nodes = [one, two];
+    agreed(&nodes);
+    let [one, two] = nodes;
+    two.push(Form::Protobuf, &[WORKLOAD.push(0, 0..LINES)]);
+    let said = grapevine(&["leave", "--addr", &two.url()]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("handing over"));
+    assert_eq!(two.end().code(), Some(0));
+    agreed(std::slice::from_ref(&one));
+    check(&one);
 }
 
 #[test]

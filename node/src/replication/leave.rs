@@ -10,11 +10,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use grapevine_gossip::membership::{Peer, State};
 use grapevine_gossip::rpc::{Handler, Reply, Request, Served};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::placement::Placement;
 use super::{Replication, lock};
@@ -88,13 +88,14 @@ impl Replication {
         if !self.placement().live_peers().any(is_active) {
             bail!("no other active member is there to take over");
         }
+        let give_up = Instant::now() + most;
         told("packs what is its to pack");
-        if let Err(error) = self.parts.ingester.flush_all().await {
+        let packed = timeout_at(give_up, self.parts.ingester.flush_all()).await;
+        if let Err(error) = packed.context("it takes too long").flatten() {
             let error = format!("{error:#}");
             tracing::warn!(error, "not everything could be packed; what was not is handed over as it is");
         }
         self.parts.cluster.set_state(State::Leaving).await;
-        let give_up = Instant::now() + most;
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut most_left = 0;

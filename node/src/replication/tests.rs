@@ -216,6 +216,16 @@ async fn an_owner_that_was_away_gets_what_it_missed_from_heads_and_packs() {
     trio.start(2, left).await;
     let all = 3 * STREAMS as u64;
     trio.until("each node knows every line", |node| in_heads(node) + in_packs(node) >= all).await;
+    let moved = |worker: &str| {
+        let report = |n: usize| trio.bed(n).node.workers.get(worker).unwrap().report();
+        let reports: Vec<_> = (0..3).map(report).collect();
+        assert!(reports.iter().all(|report| report.bytes_per_s == Some(64 << 20)), "{reports:?}");
+        reports.iter().map(|report| report.bytes).sum::<u64>()
+    };
+    assert!(
+        moved("repair") > 0 && moved("learn") > 0,
+        "what is sent again and read of packs counts for their rates"
+    );
     for n in 0..3 {
         trio.bed(n).flush().await;
     }

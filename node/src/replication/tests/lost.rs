@@ -84,12 +84,34 @@ async fn a_pack_that_is_gone_from_a_members_own_store_comes_back_from_another() 
     let (key, path) = stored(node).remove(0);
     let bytes = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
+    // First as others have it damaged.
+    let elsewhere: Vec<PathBuf> = (1..3)
+        .flat_map(|n| stored(&trio.bed(n).node))
+        .filter_map(|(other, path)| (other == key).then_some(path))
+        .collect();
+    let damaged = [&bytes[..bytes.len() - 9], b"damage :)"].concat();
+    elsewhere.iter().for_each(|path| replace(path, &damaged));
+    let replication = node.replication.as_ref().unwrap();
+    assert_eq!(
+        replication.find_pack(&key, None).await.unwrap(),
+        None,
+        "it was sent, and is not what its name says"
+    );
+    assert!(node.metrics.fetched_bytes.get() >= bytes.len() as u64);
+    assert!(!replication.parts.spool.path(&key).exists() && !path.exists());
+    elsewhere.iter().for_each(|path| replace(path, &bytes));
     node.housekeeper.reconcile().await.unwrap();
     assert_eq!(missing(node), 1);
     trio.until("the pack is there again", |node| node.store.local_path(&key).unwrap().is_file()).await;
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     node.housekeeper.reconcile().await.unwrap();
     assert_eq!(missing(node), 0);
+}
+
+/// Puts a file in the place of another, whose bytes may be another file's as well.
+fn replace(path: &std::path::Path, bytes: &[u8]) {
+    std::fs::remove_file(path).unwrap();
+    std::fs::write(path, bytes).unwrap();
 }
 
 /// Files under a folder, and what is in them.

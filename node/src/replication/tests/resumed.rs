@@ -84,6 +84,8 @@ async fn a_joiner_that_is_started_anew_fetches_only_what_it_has_not_fetched() {
     let node = &trio.bed(3).node;
     assert_eq!((in_packs(node), in_heads(node)), (lines, NEW));
     assert_eq!(node.metrics.fetched_bytes.get(), all - known - part, "of {all} bytes");
+    let learnt = node.workers.get("learn").unwrap().report().bytes;
+    assert!(learnt >= all - known - part, "{learnt} bytes counted for the rate of learning");
     trio.until("nothing is left of what came in part", |_| part_bytes(&data_dir) == 0).await;
     trio.until("nothing is in doubt", |node| node.metrics.replica_deficit.get() == 0).await;
     assert_eq!(trio.bed(3).node.metrics.wal_syncs.get(), 0, "what it had in heads does not come again");
