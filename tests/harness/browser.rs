@@ -12,6 +12,7 @@ const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// What a reader of a page sees.
 #[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "no test reads all of it")]
 pub struct Seen {
     /// The title of its tab.
     pub title: String,
