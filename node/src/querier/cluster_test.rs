@@ -1,6 +1,8 @@
 //! Holds a cluster's querier to the reference: whatever the ring looks like, whoever is asked and whoever fails, the
 //! answer is that of one node which holds everything, or says what is missing. Real nodes, real QUIC, in one process.
 
+mod tails;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use grapevine_gossip::ring::{NodeId, Token};
 use grapevine_logql::ast::Expr;
 use grapevine_logql::eval_limits::EvalLimits;
 use grapevine_logql::parse::parse_selector;
-use grapevine_logql::pipeline::Options;
 use grapevine_logql::range::Steps;
 use grapevine_storage::atom::PushId;
 use grapevine_storage::index::TimeRange;
@@ -21,7 +22,7 @@ use grapevine_storage::stream::{Labels, StreamId};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
 use rustls::time_provider::TimeProvider;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::answer::{Answer, Value};
 use super::freshness::{Doubt, Found, Freshness, NothingUnconfirmed, Unconfirmed};
@@ -34,7 +35,6 @@ use super::scatter::Neighbours;
 use super::serve::Reads;
 use super::share::Share;
 use super::spread::Spread;
-use super::tails::{Following, Heard};
 use super::volume::{Grouping, Totals, Volumes};
 use super::{Asker, LogQuery, Querier};
 use crate::cluster::methods::Dispatch;
@@ -481,90 +481,4 @@ async fn a_node_that_does_not_serve_yet_asks_the_others() {
     let answer = house.querier(0).lines(&asker, everything(r#"{app=~".+"}"#, 500)).await.unwrap();
     assert_eq!((texts(&answer).len(), &answer.warnings[..]), (60, &[][..]));
     assert!(!answer.explain.iter().any(|line| line.starts_with("`n1`")), "{:#?}", answer.explain);
-}
-
-async fn follow(house: &House, n: usize, query: &str) -> Following {
-    let Expr::Log(log) = Querier::parse(query).unwrap() else { panic!("{query} asks for lines") };
-    let options = Options { levels: None, now: NOW };
-    house.querier(n).follow(&"fake".into(), &log, options, 9).await.unwrap().unwrap()
-}
-
-/// The next lines that a tail hears, so many.
-async fn hear(following: &mut Following, count: usize) -> Vec<Vec<u8>> {
-    let mut heard = Vec::new();
-    while heard.len() < count {
-        match following.next().await.unwrap() {
-            Heard::Push(_) => panic!("a member hears lines"),
-            Heard::Lines(lines, missed) => {
-                assert_eq!(missed, []);
-                heard.extend(lines.into_iter().map(|line| line.line));
-            }
-        }
-    }
-    heard.sort();
-    heard
-}
-
-#[tokio::test]
-async fn a_tail_hears_each_line_once_wherever_it_arrives() {
-    let mut house = House::of_three(3).await;
-    let mut tails = Vec::new();
-    for n in 0..3 {
-        tails.push(follow(&house, n, r#"{app=~".+"} |= "level""#).await);
-    }
-    let lines = |from: i64| -> Vec<Stored> {
-        (from..from + 40).map(|n| stored((n as usize % 4, n, (n % 4) as u8, false))).collect()
-    };
-    house.push(lines(0), None).await;
-    let expected = |from| {
-        let mut texts: Vec<Vec<u8>> = lines(from).into_iter().map(|line| line.2.into_bytes()).collect();
-        texts.retain(|text| text.windows(5).any(|part| part == b"level"));
-        texts.sort();
-        texts
-    };
-    for tail in &mut tails {
-        assert_eq!(hear(tail, expected(0).len()).await, expected(0));
-    }
-    // Nothing came twice: what is heard next is what comes next.
-    house.push(lines(40), None).await;
-    for tail in &mut tails {
-        assert_eq!(hear(tail, expected(40).len()).await, expected(40));
-    }
-}
-
-#[tokio::test]
-async fn a_tail_goes_on_at_the_next_owners_when_members_go() {
-    let mut house = House::of_three(3).await;
-    let mut tail = follow(&house, 0, r#"{app=~".+"}"#).await;
-    house.peers[2].close().await;
-    house.see(|peer| peer.live &= peer.id != id(2));
-    // The shares are dealt anew behind this task's back: until the other member listens, lines may pass it by.
-    let mut streams = BTreeSet::new();
-    for n in 0.. {
-        house
-            .push(
-                (0..4).map(|stream| (stream, START + n * SECOND, format!("{stream}"), Vec::new())).collect(),
-                None,
-            )
-            .await;
-        while let Ok(Some(Heard::Lines(lines, _))) = timeout(Duration::from_millis(20), tail.next()).await {
-            streams.extend(lines.into_iter().map(|line| line.line));
-        }
-        if streams.len() == 4 {
-            break;
-        }
-    }
-}
-
-#[tokio::test]
-async fn who_no_longer_follows_is_told_nothing_anywhere() {
-    let house = House::of_three(3).await;
-    let tails =
-        || -> Vec<usize> { house.beds.iter().map(|bed| bed.node.ingester.followers().count()).collect() };
-    let tail = follow(&house, 0, r#"{app=~".+"}"#).await;
-    assert_eq!(tails(), [1, 1, 1]);
-    drop(tail);
-    while tails() != [0, 0, 0] {
-        tokio::task::yield_now().await;
-    }
 }
