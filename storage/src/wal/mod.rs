@@ -22,6 +22,7 @@
 mod record;
 mod replay;
 mod segment;
+mod window;
 mod writer;
 
 use std::fmt;
