@@ -157,6 +157,16 @@ fn labels_are_dropped_kept_and_renamed() {
 }
 
 #[test]
+fn a_filter_sees_what_the_stages_before_it_have_made_of_a_label() {
+    check("| logfmt | label_format a=\"new\" | a=\"new\"", "a=1", Some("a=1 | p:a=new app=x sm:trace=t"));
+    check("| logfmt | drop a | a=\"\"", "a=1", Some("a=1 | app=x sm:trace=t"));
+    check("| a=\"\" | logfmt", "a=1", Some("a=1 | p:a=1 app=x sm:trace=t"));
+    check("| logfmt | a=\"\"", "a=1", None);
+    check("| logfmt b=\"a\" | b=\"1\"", "a=1", Some("a=1 | app=x p:b=1 sm:trace=t"));
+    check("| json | a=\"1\"", r#"{"":"2","a":"1"}"#, Some(r#"{"":"2","a":"1"} | p:a=1 app=x sm:trace=t"#));
+}
+
+#[test]
 fn line_filters_run_before_a_decolorize_but_not_past_a_new_line() {
     let red = "\x1b[31mred\x1b[0m";
     check("| decolorize |= \"31m\"", red, Some("red | app=x sm:trace=t"));
@@ -192,6 +202,7 @@ fn parsers_extract_only_what_somebody_looks_at() {
     check("| json", &only(&[]), "not JSON", Some("not JSON | app=x"));
     check("| json", &only(&["a"]), r#"{"a":"1",damage"#, Some(r#"{"a":"1",damage | p:a=1 app=x"#));
     check("| json", &only(&["z"]), "not JSON", Some("not JSON | p:__error__=JSONParserErr app=x"));
+    check("| logfmt b=\"a\"", &only(&["b"]), "a=1", Some("a=1 | app=x p:b=1"));
     check("| logfmt | unpack", &only(&["a"]), "a=1", Some("a=1 | p:a=1 app=x"));
     check("| unpack", &only(&["a"]), "a=1", Some("a=1 | p:__error__=JSONParserErr app=x"));
     check("| unpack |= \"l\"", &only(&[]), r#"{"a":"1","_entry":"l"}"#, Some("l | app=x"));
