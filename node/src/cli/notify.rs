@@ -11,8 +11,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 pub const READY: &str = "READY=1\nSTATUS=answers requests";
 /// The log is being replayed: not ready, but well.
 pub const REPLAYING: &str = "STATUS=replays the write-ahead log";
-/// The service was told to stop and does what that takes.
-pub const STOPPING: &str = "STOPPING=1\nSTATUS=finishes requests and packs heads";
+/// The service was told to stop and does what that takes: half a minute more than packing may, since a unit that has left its
+/// cluster may have no time left of its own.
+pub const STOPPING: &str =
+    "STOPPING=1\nEXTEND_TIMEOUT_USEC=90000000\nSTATUS=finishes requests and packs heads";
 
 /// Sends a state, if anybody waits for one.
 pub fn tell(state: &str) {

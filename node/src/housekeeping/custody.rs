@@ -32,7 +32,7 @@ pub trait Custody: Send + Sync + fmt::Debug {
     /// A pack took the place of others.
     fn on_replaced(&self, day: Day, by: PackId);
 
-    /// A pack of this day waits for another node to replace it.
+    /// Something about packs of this day is for another node to say or to do, such as to replace one.
     fn on_awaited(&self, day: Day);
 
     /// Packs are gone from the chunk store; other nodes may have them.

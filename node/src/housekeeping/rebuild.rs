@@ -230,6 +230,10 @@ impl Housekeeper {
                 }
             }
         }
+        if !found.added.is_empty() {
+            // Others may know that they were given up.
+            self.custody.on_awaited(day);
+        }
         for (key, why) in &found.unreadable {
             tracing::error!(key, why, "a pack cannot be indexed; `grapevine pack verify` tells more");
         }

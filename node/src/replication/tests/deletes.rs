@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use flate2::read::MultiGzDecoder;
+use grapevine_storage::index::Day;
 use tokio::time::timeout;
 
-use super::{NOW, SOON, STREAMS, Trio, in_heads, in_packs};
+use super::{NOW, SOON, STREAMS, Trio, in_heads, in_packs, stored};
 use crate::deletes::Status;
 use crate::node::Node;
 use crate::testbed::{SECOND, Testbed, with_params};
@@ -166,15 +167,44 @@ async fn what_is_deleted_is_in_no_pack_and_a_node_that_was_away_for_long_does_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_hear_of_packs_of_which_nothing_is_left_however_old_their_day_is() {
+async fn each_pack_is_rewritten_once_whoever_leaves_meanwhile_and_all_hear_of_it_however_old_its_day_is() {
+    let mut trio = Trio::new(true).await;
+    trio.push(0, 1).await;
+    trio.until("each node holds all lines", |node| in_heads(node) == STREAMS as u64).await;
+    trio.bed(0).node.replication.as_ref().unwrap().flush_everywhere().await.unwrap();
+    trio.until("each index knows all lines", |node| in_packs(node) == STREAMS as u64).await;
+    let packs = stored(trio.store.path()) as u64;
+    trio.request().await;
+    // Some of the packs were its to rewrite.
+    let leaver = trio.bed(2).node.replication.clone().unwrap();
+    leaver.hand_over(SOON, |_| {}).await.unwrap();
+    drop(leaver);
+    trio.stop(2).await;
+    let mut now = NOW + 25 * HOUR;
+    let is_done = |node: &Node| statuses(node) == [Status::Processed] && in_packs(node) == 0;
+    trio.tidy_until(&mut now, "no index knows a pack", is_done).await;
+    assert_eq!(text_of(trio.store.path()), "");
+    let erased = trio.nodes.iter().flatten().map(|bed| bed.node.metrics.packs_erased.get());
+    assert_eq!(erased.sum::<u64>(), packs);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pack_that_others_gave_up_and_that_turns_up_again_is_given_up_by_who_never_heard_of_it() {
     let trio = Trio::new(true).await;
     trio.push(0, 1).await;
     trio.until("each node holds all lines", |node| in_heads(node) == STREAMS as u64).await;
     trio.bed(0).node.replication.as_ref().unwrap().flush_everywhere().await.unwrap();
     trio.until("each index knows all lines", |node| in_packs(node) == STREAMS as u64).await;
-    trio.request().await;
-    let mut now = NOW + 25 * HOUR;
-    let is_done = |node: &Node| statuses(node) == [Status::Processed] && in_packs(node) == 0;
-    trio.tidy_until(&mut now, "no index knows a pack", is_done).await;
-    assert_eq!(text_of(trio.store.path()), "");
+    let day = |n: usize| trio.bed(n).node.index.day(Day::of(NOW)).unwrap().unwrap();
+    let (id, _) = day(0).read(|snapshot| snapshot.packs()).unwrap().remove(0);
+    for n in 0..2 {
+        day(n).remove_packs(&[id], NOW).unwrap();
+    }
+    // As one that came later, on a store that was rolled back.
+    trio.bed(2).node.index.drop_day(Day::of(NOW)).unwrap();
+    trio.bed(2).node.housekeeper.reconcile().await.unwrap();
+    assert_eq!(in_packs(&trio.bed(2).node), STREAMS as u64);
+    // As every minute, but about no day that is not asked about.
+    trio.learn(0).await;
+    assert!(in_packs(&trio.bed(2).node) < STREAMS as u64);
 }
