@@ -297,12 +297,11 @@ impl Load {
                 });
                 let lines = lines.all();
                 self.workload.check(stream, &lines, 0, acknowledged, sent);
-                let (count, warnings) = self.try_count(client, stream).expect("it answered before");
-                assert_eq!(
-                    (count as usize, warnings),
-                    (lines.len(), Vec::new()),
-                    "node {n}, stream {stream}"
-                );
+                let count = until(&format!("a complete count of node {n}"), || {
+                    let (count, warnings) = self.try_count(client, stream)?;
+                    warnings.is_empty().then_some(count)
+                });
+                assert_eq!(count as usize, lines.len(), "node {n}, stream {stream}");
             }
         }
         let told = [&self.pushes, &self.complete, &self.warned].map(|count| count.load(Ordering::SeqCst));

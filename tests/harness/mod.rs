@@ -25,7 +25,7 @@ pub use grapevine_storage::testdata::Random;
 use tokio::time::Instant;
 
 /// How long anything may take before a test gives up: far beyond what a busy machine needs.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 /// How often a condition is looked at that nobody announces.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 

@@ -326,7 +326,8 @@ impl Shared {
                 streams = connection.accept_bi() => {
                     let Ok((answers, requests)) = streams else { break };
                     let shared = Arc::clone(&self);
-                    work.spawn(async move { rpc::answer(&shared.serving, peer, answers, requests).await });
+                    let caller = rpc::Caller { peer, round_trip: connection.rtt() };
+                    work.spawn(async move { rpc::answer(&shared.serving, caller, answers, requests).await });
                 }
                 stream = connection.accept_uni() => {
                     let Ok(mut stream) = stream else { break };

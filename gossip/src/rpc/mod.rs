@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 pub use client::Call;
 pub(crate) use client::open;
+pub(crate) use server::{Caller, Serving, answer};
 pub use server::{Reply, Unsent};
-pub(crate) use server::{Serving, answer};
 
 /// What is called: a number that means one thing for ever, and the version of its messages. A node answers version N
 /// and N − 1 of what it knows, so that neighbours in a rolling upgrade understand each other.
@@ -44,6 +44,8 @@ pub struct Request {
     pub method: Method,
     /// The message, not looked at.
     pub body: Bytes,
+    /// How long it takes to the caller and back, as QUIC has measured it on this connection so far.
+    pub round_trip: Duration,
     /// When the caller gives up. Work is stopped then in any case.
     pub deadline: Instant,
 }

@@ -1,6 +1,6 @@
 //! The answering side.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
@@ -76,20 +76,22 @@ enum Outcome {
     Malformed,
 }
 
+/// Who calls, and how far away it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: SocketAddr,
+    pub(crate) round_trip: Duration,
+}
+
 /// Answers one request on its stream.
-pub(crate) async fn answer(
-    serving: &Serving,
-    peer: SocketAddr,
-    stream: SendStream,
-    mut requests: RecvStream,
-) {
+pub(crate) async fn answer(serving: &Serving, caller: Caller, stream: SendStream, mut requests: RecvStream) {
     let gone = stream.stopped();
     let mut reply = Reply { stream };
     // The caller's reset shows on the answers' side, whatever this side is doing.
     let outcome = tokio::select! {
         biased;
         _ = gone => Outcome::Gone,
-        outcome = work(serving, peer, &mut requests, &mut reply) => outcome,
+        outcome = work(serving, caller, &mut requests, &mut reply) => outcome,
     };
     let (event, last) = match outcome {
         Outcome::Done(Ok(())) => (Event::Answered, encode_frame_header(Kind::End, 0).to_vec()),
@@ -107,7 +109,7 @@ pub(crate) async fn answer(
     let _ = if let Ok(Ok(())) = sent { reply.stream.finish() } else { reply.stream.reset(CANCELLED) };
 }
 
-async fn work(serving: &Serving, peer: SocketAddr, requests: &mut RecvStream, reply: &mut Reply) -> Outcome {
+async fn work(serving: &Serving, caller: Caller, requests: &mut RecvStream, reply: &mut Reply) -> Outcome {
     let mut header = [0; REQUEST_HEADER_BYTES];
     let Ok(Ok(())) = timeout(REQUEST_HEADER_TIMEOUT, requests.read_exact(&mut header)).await else {
         return Outcome::Malformed;
@@ -126,9 +128,9 @@ async fn work(serving: &Serving, peer: SocketAddr, requests: &mut RecvStream, re
             Err(BodyError::Frame(_)) => return Outcome::Malformed,
             Err(BodyError::Lost(_)) => return Outcome::Gone,
         };
-        Outcome::Done(
-            serving.handler.serve(Request { peer, method: header.method, body, deadline }, reply).await,
-        )
+        let Caller { peer, round_trip } = caller;
+        let request = Request { peer, round_trip, method: header.method, body, deadline };
+        Outcome::Done(serving.handler.serve(request, reply).await)
     });
     let passed = || Refusal::new(RefusalCode::DeadlinePassed, "the deadline passed while working on it");
     served.await.unwrap_or_else(|_| Outcome::Done(Err(passed())))

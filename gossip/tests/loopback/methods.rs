@@ -18,6 +18,9 @@ pub(crate) const REFUSE: Method = Method { id: 4, version: 1 };
 /// Sends one item, then fails.
 pub(crate) const BREAK: Method = Method { id: 5, version: 1 };
 
+/// Answers how far away the caller is, in microseconds.
+pub(crate) const FAR: Method = Method { id: 6, version: 1 };
+
 pub(crate) const FLOOD_ITEM_BYTES: usize = 64 << 10;
 
 #[derive(Clone, Default)]
@@ -57,6 +60,10 @@ impl Methods {
             ECHO => Ok(reply.send(request.body).await?),
             FLOOD => self.flood(request.body, reply).await,
             STALL => self.stall().await,
+            FAR => {
+                let micros = request.round_trip.as_micros() as u64;
+                Ok(reply.send(Bytes::copy_from_slice(&micros.to_be_bytes())).await?)
+            }
             REFUSE => Err(Refusal::new(RefusalCode::Unavailable, "the disk is full")),
             BREAK => {
                 reply.send(Bytes::from_static(b"half")).await?;

@@ -13,7 +13,7 @@ use grapevine_gossip::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    methods::{ECHO, Methods},
+    methods::{ECHO, FAR, Methods},
     node::{Clock, NOW, identity, key},
     wire::Wire,
 };
@@ -38,6 +38,18 @@ async fn a_call_takes_two_round_trips_when_it_has_to_connect_and_one_after() {
         caller.call(address(2), ECHO, Bytes::from_static(b"x"), deadline).await.unwrap();
         let took = began.elapsed().as_millis();
         assert!((expected..expected + 4).contains(&took), "took {took} ms of {expected} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_answers_knows_how_far_away_the_caller_is() {
+    let wire = Wire::default();
+    let (caller, _called) = (open(&wire, 1), open(&wire, 2));
+    for _ in 0..2 {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let answer = caller.call(address(2), FAR, Bytes::new(), deadline).await.unwrap();
+        let micros = u64::from_be_bytes(answer[..].try_into().unwrap());
+        assert!((4000..8000).contains(&micros), "{micros} of 4000");
     }
 }
 

@@ -1,7 +1,9 @@
 //! Answers what other nodes ask this one of their queries.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use bytes::Bytes;
 use grapevine_gossip::rpc::{Handler, Method, Refusal, RefusalCode, Reply, Request, Served};
 use tokio::time::Instant;
 
@@ -15,8 +17,25 @@ use super::patterns::PatternQuestion;
 use super::question::{Piece, Question};
 use super::sought::{Sought, selector_of};
 use super::wire::{Frame, Message};
-use crate::cluster::message::{decode, encode};
+use crate::cluster::message::{compressed, decode, encode};
 use crate::cluster::methods;
+use crate::exec::{Exec, Lane};
+
+/// From this round trip on what was found travels compressed: on a line between sites bytes are dearer than CPU. Within one, a
+/// thousand lines take less time as they are.
+const FAR: Duration = Duration::from_millis(20);
+
+/// Whom an answer goes to, until when, and how far.
+struct Answering<'a> {
+    reply: &'a mut Reply,
+    deadline: Instant,
+    round_trip: Duration,
+}
+
+/// What was found, as it travels so far.
+async fn dressed(exec: &Exec, item: Bytes, round_trip: Duration) -> Bytes {
+    if round_trip < FAR { item } else { exec.run(Lane::Scan, move || compressed(item)).await }
+}
 
 /// The handler of a node's reading methods.
 #[derive(Debug)]
@@ -42,24 +61,25 @@ impl Reads {
 
     async fn answer(&self, request: Request, reply: &mut Reply) -> Result<(), Refusal> {
         let deadline = request.deadline;
+        let reply = &mut Answering { reply, deadline, round_trip: request.round_trip };
         let timeout = deadline.saturating_duration_since(Instant::now());
         if request.method == methods::READ_LINES {
             let message: Message<LinesWanted> = decode(&request.body)?;
             let piece = message.piece(timeout)?;
-            return self.put(message.question.question()?, piece, deadline, reply).await;
+            return self.put(message.question.question()?, piece, reply).await;
         }
         if request.method == methods::READ_LEAF {
             let message: Message<LeafWanted> = decode(&request.body)?;
             let piece = message.piece(timeout)?;
-            return self.put(message.question.question()?, piece, deadline, reply).await;
+            return self.put(message.question.question()?, piece, reply).await;
         }
         if request.method == methods::CATALOGUE {
             let message: Message<Sought> = decode(&request.body)?;
             let piece = message.piece(timeout)?;
-            return self.put_sought(message.question, piece, deadline, reply).await;
+            return self.put_sought(message.question, piece, reply).await;
         }
         if request.method == methods::TAIL {
-            return self.querier()?.tell(decode(&request.body)?, reply).await;
+            return self.querier()?.tell(decode(&request.body)?, reply.reply).await;
         }
         let text = format!("method `{}` is not for reading", request.method);
         Err(Refusal::new(RefusalCode::UnknownMethod, text))
@@ -69,33 +89,32 @@ impl Reads {
         &self,
         sought: Sought,
         piece: Piece,
-        deadline: Instant,
-        reply: &mut Reply,
+        reply: &mut Answering<'_>,
     ) -> Result<(), Refusal> {
         match sought {
             Sought::Names { selector, range } => {
                 let question = NamesQuestion::new(None, selector_of(&selector)?, range);
-                self.put(question, piece, deadline, reply).await
+                self.put(question, piece, reply).await
             }
             Sought::Values { name, selector, range } => {
                 let question = NamesQuestion::new(Some(name), selector_of(&selector)?, range);
-                self.put(question, piece, deadline, reply).await
+                self.put(question, piece, reply).await
             }
             Sought::Series { groups, range } => {
                 let groups = groups.iter().map(|group| selector_of(group)).collect::<Result<_, _>>()?;
-                self.put(SeriesQuestion::new(groups, range), piece, deadline, reply).await
+                self.put(SeriesQuestion::new(groups, range), piece, reply).await
             }
             Sought::Totals { selector, range } => {
                 let question = CountQuestion::totals(selector_of(&selector)?, range);
-                self.put(question, piece, deadline, reply).await
+                self.put(question, piece, reply).await
             }
             Sought::Volumes { selector, range, labels, by_name, parts } => {
                 let selector = selector_of(&selector)?;
                 let question = CountQuestion::volumes(selector, range, labels, by_name, parts)?;
-                self.put(question, piece, deadline, reply).await
+                self.put(question, piece, reply).await
             }
             Sought::Patterns { query, range, step } => {
-                self.put(PatternQuestion::of_text(&query, range, step)?, piece, deadline, reply).await
+                self.put(PatternQuestion::of_text(&query, range, step)?, piece, reply).await
             }
         }
     }
@@ -105,12 +124,12 @@ impl Reads {
         &self,
         question: Q,
         piece: Piece,
-        deadline: Instant,
-        reply: &mut Reply,
+        answering: &mut Answering<'_>,
     ) -> Result<(), Refusal> {
         let querier = self.querier()?;
+        let Answering { reply, deadline, round_trip } = answering;
         let mut notes = Notes::default();
-        let found = match querier.read_piece(&question, &piece, deadline, &mut notes).await {
+        let found = match querier.read_piece(&question, &piece, *deadline, &mut notes).await {
             Ok(found) => found,
             Err(error) if error.is_of_one_node() => {
                 return Err(Refusal::new(RefusalCode::Failed, error.to_string()));
@@ -122,7 +141,8 @@ impl Reads {
         };
         reply.send(encode(&Frame::<Q::Item>::Notes(notes.into_sent()))?).await?;
         for item in Q::items(found) {
-            reply.send(encode(&Frame::Item(item))?).await?;
+            let item = encode(&Frame::Item(item))?;
+            reply.send(dressed(&querier.env.exec, item, *round_trip).await).await?;
         }
         Ok(())
     }
@@ -131,5 +151,22 @@ impl Reads {
 impl Handler for Reads {
     fn serve<'a>(&'a self, request: Request, reply: &'a mut Reply) -> Served<'a> {
         Box::pin(self.answer(request, reply))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Exec, FAR, decode, dressed, encode};
+
+    #[tokio::test]
+    async fn what_goes_far_is_compressed_and_what_does_not_stays_as_it_is() {
+        let lines = vec!["GET /cart 200 12ms".to_owned(); 1000];
+        let (item, exec) = (encode(&lines).unwrap(), Exec::inline());
+        assert_eq!(dressed(&exec, item.clone(), FAR - Duration::from_millis(1)).await, item);
+        let far = dressed(&exec, item.clone(), FAR).await;
+        assert!(far.len() * 10 < item.len(), "{} of {}", far.len(), item.len());
+        assert_eq!(decode::<Vec<String>>(&far), Ok(lines));
     }
 }
