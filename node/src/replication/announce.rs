@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use grapevine_gossip::membership::Peer;
 use grapevine_gossip::ring::NodeId;
 use grapevine_storage::atom::{NotASet, PushSet};
-use grapevine_storage::index::{Day, IndexError, PackId, Snapshot};
+use grapevine_storage::index::{Day, IndexError, PackId, PackState, Snapshot};
 use grapevine_storage::stream::StreamId;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3Default;
@@ -62,7 +62,7 @@ impl Replication {
 
     async fn announce(&self, (day, pack): (Day, PackId), heard: BTreeSet<NodeId>) -> Result<()> {
         let found = self.announcement(day, pack).await;
-        let Some((announce, keys, streams)) =
+        let Some(Told { announce, keys, streams, is_shipped }) =
             found.map_err(|error| anyhow!("announce the pack {pack}: {error}"))?
         else {
             self.announcing.forget(day, pack);
@@ -90,7 +90,9 @@ impl Replication {
         // meanwhile, at the next turn.
         let placement = self.placement();
         let owners = concerned(&placement, &keys, &streams);
-        self.announcing.on_heard((day, pack), told, |heard| owners.iter().all(|owner| heard.contains(owner)));
+        self.announcing.on_heard((day, pack), is_shipped, told, |heard| {
+            owners.iter().all(|owner| heard.contains(owner))
+        });
         outcome
     }
 
@@ -118,15 +120,23 @@ impl Replication {
                 let covers = covers_of(snapshot, pack, &replaces, |_| true)?;
                 let streams = snapshot.contents(pack)?.into_iter().map(|(stream, _)| stream).collect();
                 let replaces = replaces.iter().map(|id| id.0).collect();
-                Ok(Some((Announce { object_key: record.object_key, covers, replaces }, keys, streams)))
+                let is_shipped = record.state == PackState::Shipped;
+                let announce = Announce { object_key: record.object_key, covers, replaces };
+                Ok(Some(Told { announce, keys, streams, is_shipped }))
             })
         };
         self.parts.env.exec.run(Lane::Disk, read).await
     }
 }
 
-/// What to say of a pack, its key and those of packs whose place it took, and its streams.
-type Told = (Announce, Vec<String>, Vec<StreamId>);
+/// What is told of a pack.
+struct Told {
+    announce: Announce,
+    /// Its key, and those of packs whose place it took.
+    keys: Vec<String>,
+    streams: Vec<StreamId>,
+    is_shipped: bool,
+}
 
 /// Who is to hear of a pack with these streams: who keeps any, and who looks after it or what it took the place of, which
 /// is theirs to delete.

@@ -83,16 +83,19 @@ impl Pending {
             .collect()
     }
 
-    /// Members have heard of a pack; it waits no longer if these are `enough` and it is in the chunk store.
+    /// Members have heard of a pack; it waits no longer if these are `enough` and it is in the chunk store. `is_shipped` is
+    /// what the index says of that: a pack may be shipped as soon as it is indexed, before it is known here.
     pub(super) fn on_heard(
         &self,
         pack: (Day, PackId),
+        is_shipped: bool,
         told: BTreeSet<NodeId>,
         enough: impl FnOnce(&BTreeSet<NodeId>) -> bool,
     ) {
         let mut packs = lock(&self.packs);
         let Some(waiting) = packs.get_mut(&pack) else { return };
         waiting.heard.extend(told);
+        waiting.not_before.take_if(|_| is_shipped);
         if enough(&waiting.heard) && waiting.not_before.is_none() {
             packs.remove(&pack);
         }
@@ -126,5 +129,46 @@ impl Pending {
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use grapevine_gossip::ring::NodeId;
+    use grapevine_storage::index::{Day, PackId};
+    use tokio::time::Instant;
+
+    use super::{Pending, UNSHIPPED_MAX};
+
+    const PACK: (Day, PackId) = (Day(1), PackId(7));
+
+    fn all_hear(pending: &Pending, is_shipped: bool) {
+        let told: BTreeSet<NodeId> = ["a".parse().unwrap()].into();
+        pending.on_heard(PACK, is_shipped, told, |heard| heard.len() == 1);
+    }
+
+    #[test]
+    fn a_pack_waits_until_all_have_heard_of_it_and_it_is_stored() {
+        let pending = Pending::default();
+        pending.on_packed(PACK.0, PACK.1);
+        assert_eq!(pending.due(Instant::now()).len(), 0, "it is not in the store yet");
+        assert_eq!(pending.due(Instant::now() + UNSHIPPED_MAX).len(), 1);
+        all_hear(&pending, false);
+        assert_eq!(pending.len(), 1, "others may have to fetch it from here");
+        pending.on_shipped(PACK.0, PACK.1);
+        assert_eq!(pending.due(Instant::now()).len(), 1);
+        all_hear(&pending, false);
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn a_pack_that_was_shipped_before_it_was_known_of_waits_no_longer_than_others_do() {
+        let pending = Pending::default();
+        pending.on_shipped(PACK.0, PACK.1);
+        pending.on_packed(PACK.0, PACK.1);
+        all_hear(&pending, true);
+        assert!(pending.is_empty());
     }
 }
