@@ -130,8 +130,12 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // It takes all its processes with it.
-            let _ = process.kill();
+            // Its first process takes all others with it. Whoever kills the container's keeper alone leaves them behind.
+            if self.init != 0 {
+                let _ = Command::new("kill").args(["-KILL", &self.init.to_string()]).status();
+            } else {
+                let _ = process.kill();
+            }
             let _ = process.wait();
         }
         for name in ["root", "layer"] {
