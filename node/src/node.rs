@@ -116,7 +116,8 @@ impl Node {
         let retention = Arc::new(Retention::new(&limits)?);
         let deletes = Deletes::open(env.clone(), limits.clone(), retention.clone(), me).await?;
         let deletes = Arc::new(deletes);
-        if is_empty(&config, &index, &ingester, &store).await? {
+        // Of a node that stands alone nobody has done with anything before.
+        if cluster.is_some() && is_empty(&env, &config, &index, &ingester, &store).await? {
             deletes.begin_empty();
         }
         let rules = Arc::new(Rules::open(env.clone(), limits.clone()).await?);
@@ -236,12 +237,15 @@ fn duty(placements: Option<&Arc<Placements>>, announcing: &Arc<Pending>) -> Arc<
 
 /// Whether nothing was here before this start, neither in heads nor in packs. Of a store that all share others take care.
 async fn is_empty(
+    env: &Env,
     config: &Config,
-    index: &Index,
+    index: &Arc<Index>,
     ingester: &Ingester,
     store: &ChunkStore,
 ) -> anyhow::Result<bool> {
-    if !ingester.heads().all().is_empty() || !index.days()?.is_empty() {
+    let index = index.clone();
+    let days = env.exec.run(Lane::Disk, move || index.days()).await?;
+    if !ingester.heads().is_empty() || !days.is_empty() {
         return Ok(false);
     }
     Ok(!config.server.chunk_store.is_empty() || store.folders("").await?.is_empty())
