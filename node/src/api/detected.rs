@@ -73,10 +73,11 @@ async fn find(node: &Node, tenants: &Tenants, params: &Params) -> Result<Fields,
     let limit = Params::positive_of("limit", params.get("limit").or(params.get("field_limit")), LIMIT)?;
     // Loki asks nothing of the step but that it makes sense.
     params.step(bounds)?;
-    let bounds = guard::check_time(&strictest(node, tenants), bounds, now)?;
+    let limits = strictest(node, tenants);
+    let bounds = guard::check_time(&limits, bounds, now)?;
     let expr = Querier::parse(&params.query())?;
-    guard::check_entries(&strictest(node, tenants), line_limit)?;
-    guard::check_query(&strictest(node, tenants), &expr)?;
+    guard::check_entries(&limits, line_limit)?;
+    guard::check_query(&limits, &expr)?;
     let Expr::Log(log) = expr else { return Err(ApiError::bad("only log selector is supported")) };
     let Bounds { start, end } = bounds;
     let limit_of_lines = line_limit.min(LINE_LIMIT_MAX) as usize;
