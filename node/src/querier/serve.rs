@@ -61,25 +61,25 @@ impl Reads {
 
     async fn answer(&self, request: Request, reply: &mut Reply) -> Result<(), Refusal> {
         let deadline = request.deadline;
-        let reply = &mut Answering { reply, deadline, round_trip: request.round_trip };
+        let answering = &mut Answering { reply, deadline, round_trip: request.round_trip };
         let timeout = deadline.saturating_duration_since(Instant::now());
         if request.method == methods::READ_LINES {
             let message: Message<LinesWanted> = decode(&request.body)?;
             let piece = message.piece(timeout)?;
-            return self.put(message.question.question()?, piece, reply).await;
+            return self.put(message.question.question()?, piece, answering).await;
         }
         if request.method == methods::READ_LEAF {
             let message: Message<LeafWanted> = decode(&request.body)?;
             let piece = message.piece(timeout)?;
-            return self.put(message.question.question()?, piece, reply).await;
+            return self.put(message.question.question()?, piece, answering).await;
         }
         if request.method == methods::CATALOGUE {
             let message: Message<Sought> = decode(&request.body)?;
             let piece = message.piece(timeout)?;
-            return self.put_sought(message.question, piece, reply).await;
+            return self.put_sought(message.question, piece, answering).await;
         }
         if request.method == methods::TAIL {
-            return self.querier()?.tell(decode(&request.body)?, reply.reply).await;
+            return self.querier()?.tell(decode(&request.body)?, answering.reply).await;
         }
         let text = format!("method `{}` is not for reading", request.method);
         Err(Refusal::new(RefusalCode::UnknownMethod, text))
@@ -89,32 +89,32 @@ impl Reads {
         &self,
         sought: Sought,
         piece: Piece,
-        reply: &mut Answering<'_>,
+        answering: &mut Answering<'_>,
     ) -> Result<(), Refusal> {
         match sought {
             Sought::Names { selector, range } => {
                 let question = NamesQuestion::new(None, selector_of(&selector)?, range);
-                self.put(question, piece, reply).await
+                self.put(question, piece, answering).await
             }
             Sought::Values { name, selector, range } => {
                 let question = NamesQuestion::new(Some(name), selector_of(&selector)?, range);
-                self.put(question, piece, reply).await
+                self.put(question, piece, answering).await
             }
             Sought::Series { groups, range } => {
                 let groups = groups.iter().map(|group| selector_of(group)).collect::<Result<_, _>>()?;
-                self.put(SeriesQuestion::new(groups, range), piece, reply).await
+                self.put(SeriesQuestion::new(groups, range), piece, answering).await
             }
             Sought::Totals { selector, range } => {
                 let question = CountQuestion::totals(selector_of(&selector)?, range);
-                self.put(question, piece, reply).await
+                self.put(question, piece, answering).await
             }
             Sought::Volumes { selector, range, labels, by_name, parts } => {
                 let selector = selector_of(&selector)?;
                 let question = CountQuestion::volumes(selector, range, labels, by_name, parts)?;
-                self.put(question, piece, reply).await
+                self.put(question, piece, answering).await
             }
             Sought::Patterns { query, range, step } => {
-                self.put(PatternQuestion::of_text(&query, range, step)?, piece, reply).await
+                self.put(PatternQuestion::of_text(&query, range, step)?, piece, answering).await
             }
         }
     }
